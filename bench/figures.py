@@ -1,0 +1,7 @@
+"""The shape of figures: what a part measured, as it goes into the JSON file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]

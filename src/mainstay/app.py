@@ -1,0 +1,346 @@
+"""Composition root: a `Config` becomes a running Mainstay. The only place that picks concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mainstay.config import Config, load_config, parse_size
+from mainstay.db.blobs import BlobCatalog, touch_blobs
+from mainstay.db.engine import Database
+from mainstay.db.origins import Origin, load_origins, save_origins
+from mainstay.ecosystems import ecosystems
+from mainstay.errors import MainstayError
+from mainstay.gateway.asgi import Application
+from mainstay.gateway.call import Bases
+from mainstay.gateway.files import FileReplies
+from mainstay.gateway.handle import Handler
+from mainstay.gateway.pages import Pages
+from mainstay.gateway.passing import Passing
+from mainstay.gateway.record import Recorder
+from mainstay.gateway.render import Renderings
+from mainstay.gateway.supply import Supply
+from mainstay.intercept.receipt import Totals
+from mainstay.model import Artifact
+from mainstay.store.evict import evict
+from mainstay.store.local import LocalStore
+from mainstay.store.shared import Shared
+from mainstay.telemetry import metrics as metrics_module
+from mainstay.telemetry.access import AccessLog
+from mainstay.telemetry.log import configure_logging, get_logger
+from mainstay.telemetry.metrics import Metrics
+from mainstay.upstream.artifacts import Artifacts
+from mainstay.upstream.ask import Asker
+from mainstay.upstream.client import HttpClient
+from mainstay.upstream.discover import discover
+from mainstay.upstream.documents import Asked, Documents
+from mainstay.upstream.parser import Parser
+from mainstay.upstream.registry import Registry, Upstream
+from mainstay.upstream.takedowns import Takedowns
+
+BOOT_VARIABLE = "MAINSTAY_BOOT"
+KEEP_EVERY_S = 30.0
+FLUSH_EVERY_S = 1.0
+METRICS_FOLDER = "metrics"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_log = get_logger(__name__)
+
+
+class Gateway:
+    """One worker's whole gateway: build it, `start` it in its event loop, and `stop` it."""
+
+    def __init__(self, config: Config, registry: Registry, workers: int) -> None:
+        folder = config.data_path
+        self.config, self.registry = config, registry
+        self.store = LocalStore(folder)
+        self.database = Database.open(folder)
+        self._shared = Shared(folder / "shared.bin")
+        self.metrics = Metrics()
+        self._access = AccessLog(folder / "access.jsonl") if config.log.access else None
+        self._parser = Parser()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._workers = workers
+        self._stops: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._ready = False
+        self.app: Application = self._compose(folder)
+
+    def _compose(self, folder: Path) -> Application:
+        config, registry = self.config, self.registry
+        self._client = HttpClient(config.fetch)
+        self.asker = Asker(self._client, self._shared, self.metrics, self._workers)
+        self._takedowns = Takedowns(self.database, self._shared)
+        self.documents = Documents(
+            config,
+            self.store,
+            self.database,
+            self.asker,
+            self._parser,
+            self._takedowns,
+            self.metrics,
+            on_file_bases=self.learn,
+        )
+        self._artifacts = Artifacts(config, self.store, self.database, self.asker)
+        supply = Supply(
+            registry,
+            self.documents,
+            self._artifacts,
+            self._parser,
+            self._takedowns,
+            secret=_secret(folder),
+            document_ttl_s=config.cache.document_ttl_s,
+            negative_ttl_s=config.cache.negative_ttl_s,
+        )
+        renderings = Renderings(self.store, self.database, self._parser)
+        files = FileReplies(supply, config.cache.document_ttl_s)
+        passing = Passing(registry, self.asker, parse_size(config.server.max_body))
+        handler = Handler(ecosystems(), supply, renderings, files, passing)
+        bases = Bases(config.public_url, config.server.trusted_proxies, listen_url(config))
+        recorder = Recorder(self.metrics, self._access)
+        pages = Pages(self._readiness, self._metrics_page, self._upstreams_page)
+        return Application(handler, pages, bases, recorder, self.store, self._shared, self.start, self.stop)
+
+    async def start(self) -> None:
+        """Begin the background work."""
+        await self._load_origins()
+        await self._parser.start()
+        if self._access is not None:
+            self._access.start(asyncio.get_running_loop())
+        self._tasks = [
+            asyncio.create_task(self._forever(FLUSH_EVERY_S, self._flush), name="metrics"),
+            asyncio.create_task(self._forever(KEEP_EVERY_S, self._keep), name="eviction"),
+        ]
+        self._ready = True
+
+    async def stop(self) -> None:
+        """End it: what is under way is broken off, what was counted is kept."""
+        self._ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._artifacts.close()
+        await self.documents.close()
+        await self._parser.close()
+        await self.asker.close()
+        if self._access is not None:
+            await self._access.close()
+        await self._touch()
+        self.metrics.flush()
+        await asyncio.to_thread(self.database.close)
+        self.store.close()
+
+    async def learn(self, upstream: Upstream, bases: tuple[str, ...]) -> None:
+        """Note the hosts where an upstream keeps its files."""
+        role = upstream.ecosystem.learned_role
+        new = [base for base in bases if self.registry.learn(base, upstream)]
+        if new and role is not None:
+            ids = (upstream.ecosystem.id, upstream.id, role)
+            await self.database.run(save_origins, [Origin(base, *ids, time.time()) for base in new])
+
+    async def _load_origins(self) -> None:
+        known = {(upstream.ecosystem.id, upstream.id): upstream for upstream in self.registry}
+        for origin in await self.database.read(load_origins):
+            if (upstream := known.get((origin.ecosystem, origin.upstream))) is not None:
+                self.registry.learn(origin.base, upstream)
+
+    async def _forever(self, every_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await work()
+            except MainstayError as error:
+                _log.error("background work failed", work=work.__name__, reason=error.message)
+
+    async def _flush(self) -> None:
+        self.metrics.flush()
+
+    async def _touch(self) -> None:
+        used, self.store.used = self.store.used, set()
+        if used:
+            await self.database.run(touch_blobs, used, time.time())
+
+    async def _keep(self) -> None:
+        await self._touch()
+        budget = parse_size(self.config.cache.size)
+        done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget)
+        if not done.busy:
+            self.metrics.set_store_bytes(done.total_bytes)
+        if done.blobs:
+            _log.info("evicted", blobs=done.blobs, freed_bytes=done.freed_bytes, total_bytes=done.total_bytes)
+        for name in ecosystems():
+            resting = sum(self.asker.resting(upstream) for upstream in self.registry.of(name))
+            self.metrics.set_resting(name, resting)
+
+    async def _readiness(self) -> tuple[int, str, bytes]:
+        status, word = (200, "ready") if self._ready else (503, "starting")
+        return status, "application/json", msgspec.json.encode({"schema": 1, "status": word})
+
+    async def _metrics_page(self) -> tuple[int, str, bytes]:
+        body = await asyncio.to_thread(self.metrics.render)
+        return 200, "text/plain; version=0.0.4; charset=utf-8", body
+
+    async def _upstreams_page(self) -> tuple[int, str, bytes]:
+        await self._load_origins()
+        return 200, "application/json", msgspec.json.encode({"schema": 1, "upstreams": self.registry.table()})
+
+
+class RunGateway:
+    """A gateway of this process, as `run` sees it."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._probed: set[str] = set()
+        self._probing = asyncio.Lock()
+
+    @property
+    def app(self) -> Application:
+        """The ASGI application."""
+        return self._gateway.app
+
+    async def knows(self, host: str, port: int) -> bool:
+        """Whether this is a registry's host. An unknown one may be a file host that no index has named yet: then one
+        small index is asked for, once in the life of the data folder."""
+        wanted = (host.lower(), port)
+        if wanted in self._gateway.registry.hosts():
+            return True
+        async with self._probing:
+            for upstream in self._gateway.registry:
+                if wanted in self._gateway.registry.hosts():
+                    break
+                await self._probe(upstream)
+        return wanted in self._gateway.registry.hosts()
+
+    def hosts(self) -> list[str]:
+        """The hosts known now."""
+        return [host if port == 443 else f"{host}:{port}" for host, port in sorted(self._gateway.registry.hosts())]
+
+    def totals(self) -> Totals:
+        """What was done so far."""
+        counted = self._gateway.metrics.totals()
+        replies = counted.replies.items()
+        spared = {"hit", "stale", "collapsed", "revalidated"}
+        return Totals(
+            requests=sum(count.number for _, count in replies),
+            files=sum(
+                count.number
+                for (_, kind, outcome), count in replies
+                if kind == "artifact" and outcome not in ("error", "refused", "missing")
+            ),
+            bytes=sum(count.size_bytes for _, count in replies),
+            cached_bytes=sum(count.size_bytes for key, count in replies if key[2] in spared),
+            upstream_requests=sum(count.number for count in counted.upstream.values()),
+            upstream_bytes=sum(count.size_bytes for count in counted.upstream.values()),
+            saved_requests=sum(count.number for count in counted.saved.values()),
+            refused=self._gateway.app.refusals,
+        )
+
+    async def _probe(self, upstream: Upstream) -> None:
+        ecosystem = upstream.ecosystem
+        if not ecosystem.learned_role or upstream.id in self._probed or self._gateway.registry.learned(upstream):
+            return
+        self._probed.add(upstream.id)
+        try:
+            await self._gateway.documents.obtain(
+                Asked(upstream, ecosystem.index_of(Artifact(ecosystem.probe, "", "", "", "")))
+            )
+        except MainstayError as error:
+            _log.info("a registry's file hosts could not be learned", upstream=upstream.id, reason=error.message)
+
+
+@asynccontextmanager
+async def open_run(config: Config) -> AsyncIterator[RunGateway]:
+    """A gateway in this process, for one run, its data kept for the next.
+
+    Raises:
+        DataFolderError: the data folder cannot be used. ConfigError: a credential is missing.
+    """
+    configure_logging("error" if config.log.level == "info" else config.log.level)
+    _prepare(config)
+    registry = await asyncio.to_thread(discover, config, ecosystems(), own=own_addresses(config), extras=True)
+    gateway = Gateway(config, registry, 1)
+    await gateway.start()
+    try:
+        yield RunGateway(gateway)
+    finally:
+        await gateway.stop()
+
+
+def worker() -> Application:
+    """The application of one worker process of `serve`, made by the server; settings come by the environment."""
+    boot = json.loads(os.environ[BOOT_VARIABLE])
+    config = load_config(
+        Path(boot["config"]) if boot["config"] else None, os.environ, boot["flags"], tuple(ecosystems())
+    )
+    configure_logging(config.log.level)
+    metrics_module.prepare(config.data_path / METRICS_FOLDER, wipe=False)
+    registry = discover(config, ecosystems(), own=own_addresses(config), extras=False)
+    return Gateway(config, registry, worker_count(config)).app
+
+
+def prepare_serve(config: Config) -> Registry:
+    """Make the data folder ready before workers start, and find the upstreams for the start-up table.
+
+    Raises:
+        DataFolderError: not usable. ConfigError: a credential is missing.
+    """
+    _prepare(config)
+    metrics_module.prepare(config.data_path / METRICS_FOLDER, wipe=True)
+    return discover(config, ecosystems(), own=own_addresses(config), extras=False)
+
+
+def worker_count(config: Config) -> int:
+    """Workers asked for, or one per core."""
+    return config.server.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def listen_url(config: Config) -> str:
+    """The address to type where no other is configured."""
+    scheme = "https" if config.server.tls_cert else "http"
+    host = config.server.host
+    address = ip_address(host) if host[:1].isdigit() or ":" in host else None
+    if address is not None and address.is_unspecified:
+        host = "::1" if address.version == 6 else "127.0.0.1"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}:{config.server.port}"
+
+
+def own_addresses(config: Config) -> frozenset[tuple[str, int]]:
+    """Mainstay's own addresses: a client already pointed here does not make it its own upstream."""
+    from mainstay.upstream.registry import host_and_port
+
+    own = {(host, config.server.port) for host in (config.server.host, *LOOPBACK)}
+    if config.public_url:
+        own.add(host_and_port(config.public_url))
+    return frozenset(own)
+
+
+def _prepare(config: Config) -> None:
+    store = LocalStore(config.data_path)
+    freed = store.sweep()
+    store.close()
+    Database.open(config.data_path).close()
+    if freed:
+        _log.info("unfinished downloads of an earlier process were removed", freed_bytes=freed)
+
+
+def _secret(folder: Path) -> bytes:
+    """A random key of this data folder, with which callers' credentials are told apart and not stored."""
+    path = folder / "secret"
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, secrets.token_bytes(32))
+        finally:
+            os.close(descriptor)
+    return path.read_bytes()

@@ -1,0 +1,1 @@
+"""The database: engine, schema, migrations, and one file of queries for each table family."""

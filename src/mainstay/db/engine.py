@@ -1,0 +1,128 @@
+"""One database and the one thread that talks to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, create_engine, event, make_url
+from sqlalchemy.engine import Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from mainstay.db import schema_version
+from mainstay.errors import DataFolderError, StoreError, StoreFull
+
+FILENAME = "mainstay.db"
+_BUSY_TIMEOUT_S = 10.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Database:
+    """Runs functions that take a connection, one at a time, each in its own transaction.
+
+    For SQLite: WAL, so that readers and the one writer do not wait for one another. A writing transaction begins as
+    such (BEGIN IMMEDIATE): one that turns into a writer midway is refused at once when another process wrote in
+    between, and no waiting helps it. Made after a fork, never before.
+    """
+
+    def __init__(self, url: str | URL) -> None:
+        """Connects on first use. `url` is SQLAlchemy's (`sqlite:////folder/mainstay.db`)."""
+        self._engine = _make_engine(make_url(url))
+        self._write = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._read = self._engine.execution_options(begin="BEGIN")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mainstay-db")
+
+    @classmethod
+    def open(cls, folder: Path) -> Database:
+        """The database of a data folder, made or brought to this version's schema. Safe in many processes at once.
+
+        Raises:
+            DataFolderError: written by a newer version, damaged, not ours, or not writable.
+        """
+        path = folder / FILENAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataFolderError(f"The data folder {folder} cannot be made: {error.strerror or error}.") from error
+        database = cls(URL.create("sqlite", database=str(path)))
+        try:
+            schema_version.upgrade(path, database._write)
+            database.read_sync(lambda connection: connection.exec_driver_sql("SELECT count(*) FROM blob").scalar())
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function(connection, ...)` in a transaction that may write; it is committed unless it raises.
+
+        Raises:
+            StoreFull: no space left.
+            StoreError: locked for too long, or the disk fails; whatever `function` raises.
+        """
+        return await asyncio.wrap_future(self._submit(self._write, function, *args, **kwargs))
+
+    async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for a function that only reads: it never waits for another process's write."""
+        return await asyncio.wrap_future(self._submit(self._read, function, *args, **kwargs))
+
+    def run_sync(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, blocking: for a thread that is neither the event loop's nor the database's."""
+        return self._submit(self._write, function, *args, **kwargs).result()
+
+    def read_sync(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, blocking."""
+        return self._submit(self._read, function, *args, **kwargs).result()
+
+    def close(self) -> None:
+        """Wait for what was asked for, then close. Can be called again."""
+        self._thread.shutdown(wait=True)
+        self._engine.dispose()
+
+    def _submit(
+        self, engine: Engine, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        def call() -> T:
+            try:
+                with engine.begin() as connection:
+                    return function(connection, *args, **kwargs)
+            except DBAPIError as error:
+                raise _store_error(error) from error
+
+        return self._thread.submit(call)
+
+
+def _make_engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_size=1, max_overflow=0)
+    engine = create_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": _BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        # Python's driver would begin transactions by its own rules, and never IMMEDIATE ones.
+        raw: Any = connection
+        raw.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            raw.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+def _store_error(error: DBAPIError) -> StoreError:
+    words = str(error.orig)
+    if "disk is full" in words:
+        return StoreFull(f"The database cannot grow: {words}.")
+    if "malformed" in words or "not a database" in words:
+        return DataFolderError(f"The database is damaged: {words}.", hint=schema_version.REBUILD_HINT)
+    return StoreError(f"The database failed: {words}.")

@@ -1,0 +1,107 @@
+"""Every table. Times are seconds since the epoch (UTC), sizes bytes, digests "sha256:<hex>".
+
+A change here needs a migration in `migrations/versions`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+document = Table(
+    "document",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("ecosystem", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("accept", Text, nullable=False),
+    Column("digest", Text),
+    Column("size", BigInteger, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("last_modified", Text, nullable=False),
+    Column("fetched_at", Double, nullable=False),
+    Column("checked_at", Double, nullable=False),
+    Column("state", Text, nullable=False),
+    Index("document_project", "ecosystem", "upstream", "project"),
+    Index("document_digest", "digest"),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("ecosystem", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("last_modified", Text, nullable=False),
+    Column("verified", Text, nullable=False),
+    Column("fetched_at", Double, nullable=False),
+    Index("artifact_project", "ecosystem", "upstream", "project"),
+    Index("artifact_digest", "digest"),
+)
+
+rendering = Table(
+    "rendering",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("rendering_digest", "digest"),
+)
+
+blob = Table(
+    "blob",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("used_at", Double, nullable=False),
+    Column("pinned", Integer, nullable=False),
+    Index("blob_used", "pinned", "used_at"),
+)
+
+takedown = Table(
+    "takedown",
+    metadata,
+    Column("ecosystem", Text, primary_key=True),
+    Column("upstream", Text, primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("filename", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("lifted_at", Double),
+    Column("lifted_by", Text, nullable=False),
+)
+
+origin = Table(
+    "origin",
+    metadata,
+    Column("base", Text, primary_key=True),
+    Column("ecosystem", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("learned_at", Double, nullable=False),
+)
+
+generation = Table(
+    "generation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

@@ -1,0 +1,112 @@
+"""The adapter interface: one registry protocol as pure functions over paths and bytes.
+
+No sockets, files, clock, database, framework, policy or UI. What an adapter cannot know it is told; what it finds out
+it returns. Everything that is the same for every protocol (fetch, cache, policy, conditional requests) is elsewhere.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import BinaryIO, ClassVar
+
+from mainstay.model import Artifact, Discovery, Document, File, Found, Index, Listing, Request, Resource, Source
+
+
+class Ecosystem(ABC):
+    """One registry protocol. Instances hold no state."""
+
+    id: ClassVar[str]
+    """The purl type, which is also the file's name."""
+    osv: ClassVar[str]
+    """The ecosystem's name in the OSV schema."""
+    label: ClassVar[str]
+    """What people call it."""
+    mount: ClassVar[str]
+    """The first segment of its paths at the gateway."""
+    roles: ClassVar[Mapping[str, str]]
+    """Each role's prefix below the mount ("simple" -> "simple/"). The longest prefix that fits a path decides."""
+    learned_role: ClassVar[str | None] = None
+    """The role whose hosts are not configured but learned from the files that indexes list."""
+    link_base: ClassVar[str | None] = None
+    """How a rendered index reaches the mount: a relative prefix, or None where links must be absolute."""
+    probe: ClassVar[str] = ""
+    """A small project whose index may be asked for to learn the file hosts."""
+    discovery: ClassVar[Discovery] = Discovery()
+    usage: ClassVar[tuple[str, ...]] = ()
+    """Commands that a person can type to use it, with {url} for the mount's address."""
+
+    @abstractmethod
+    def default_upstream(self) -> str:
+        """The public registry's address, from a library that carries it. "" where none does."""
+
+    @abstractmethod
+    def bases(self, upstream: str) -> Mapping[str, str]:
+        """Each role's base URL, ending in a slash, for a registry at `upstream`. Learned roles are absent."""
+
+    def find_upstreams(self, found: Mapping[str, str]) -> list[Found]:
+        """The registries that the clients' configuration names. Texts may be malformed: what is not clear is ignored."""
+        return []
+
+    @abstractmethod
+    def route(self, request: Request) -> Resource:
+        """What a path below the mount asks for.
+
+        Raises:
+            NotFound: no such path in this protocol, a name that is not legal, or an attempt at traversal.
+        """
+
+    @abstractmethod
+    def index_of(self, artifact: Artifact) -> Index:
+        """The index that lists `artifact` with its digests."""
+
+    def alternatives_to(self, index: Index) -> tuple[Index, ...]:
+        """Other stored documents that list the same files: one that is fresh already spares asking for `index`."""
+        return ()
+
+    def link_base_of(self, index: Index) -> str | None:
+        """How the rendered `index` reaches the mount: a relative prefix, or None where its links must be absolute."""
+        return self.link_base
+
+    @abstractmethod
+    def open(self, index: Index, source: Source) -> Listing:
+        """Parse an index.
+
+        Raises:
+            UnsupportedDocument: the bytes are not what the protocol says (an HTML login page, truncated JSON).
+        """
+
+    @abstractmethod
+    def path(self, file: File) -> str:
+        """The path below the mount that routes to this file, percent-encoded."""
+
+    def generate(self, name: str) -> Document:
+        """A document of the gateway's own, for `Generated(name)`."""
+        raise NotImplementedError(f"{self.id} generates nothing, asked for {name}")
+
+    def derivable(self, artifact: Artifact, suffix: str) -> bool:
+        """Whether `derive_sidecar` may succeed for this file: decided from its name alone."""
+        return False
+
+    def derive_sidecar(self, artifact: Artifact, suffix: str, blob: BinaryIO) -> bytes | None:
+        """A sidecar made from the artifact's own bytes (seekable) where upstream has none, or None."""
+        return None
+
+    def outgoing(self, path: str, body: bytes, private: PrivateNames) -> bytes:
+        """A body that a client posts to `path`, without the names that must not reach a public registry."""
+        return body
+
+    def refusal(self, status: int, message: str) -> Document:
+        """The body that makes this ecosystem's client show `message` to the person."""
+        return Document("text/plain; charset=utf-8", (message.encode() + b"\n",))
+
+
+class PrivateNames:
+    """Tells whether a project belongs to a private upstream. Patterns are `name`, `prefix-*` or `@scope/*`."""
+
+    def __init__(self, patterns: tuple[str, ...] = ()) -> None:
+        self._exact = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
+        self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
+
+    def __contains__(self, project: object) -> bool:
+        return isinstance(project, str) and (project in self._exact or project.startswith(self._prefixes))

@@ -1,0 +1,1 @@
+"""The one request path: route, identify, judge, fetch, render, record, reply."""

@@ -1,0 +1,37 @@
+"""The gateway's own few addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from mainstay import __version__
+from mainstay.gateway.call import Call
+from mainstay.gateway.reply import Bytes, Note
+
+Body = Callable[[], Awaitable[tuple[int, str, bytes]]]
+
+
+class Pages:
+    """Health, readiness, metrics and the route table."""
+
+    def __init__(self, ready: Body, metrics: Body, upstreams: Body) -> None:
+        self._pages: dict[str, Body] = {
+            "/healthz": _health,
+            "/readyz": ready,
+            "/metrics": metrics,
+            "/api/v1/upstreams": upstreams,
+        }
+
+    async def answer(self, call: Call) -> Bytes | None:
+        """The page at the call's path, None where there is none."""
+        page = self._pages.get(call.raw_path)
+        if page is None or call.method not in ("GET", "HEAD"):
+            return None
+        status, media_type, body = await page()
+        return Bytes(status, [("content-type", media_type), ("cache-control", "no-store")], body, Note())
+
+
+async def _health() -> tuple[int, str, bytes]:
+    return 200, "application/json", msgspec.json.encode({"schema": 1, "status": "ok", "version": __version__})

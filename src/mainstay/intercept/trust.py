@@ -1,0 +1,134 @@
+"""Whom the command will trust: the run's authority beside everybody whom the user trusted before."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import certifi
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
+from cryptography.utils import CryptographyDeprecationWarning
+
+from mainstay.intercept.settings import ClientSettings
+
+STORE_PASSWORD = "changeit"  # noqa: S105  the JDK's own default; the store holds public certificates only
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_NODE = "NODE_EXTRA_CA_CERTS"
+_REPLACING = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", _NODE)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The files of one run. All hold public certificates; none holds a key.
+
+    `bundle` is everything the user trusted and the run's authority. `node_extra`, `npm_cafile` and `yarn_cafile` hold
+    only what the user had set for that one setting, and the authority; the last two are None where nothing was set,
+    because a client that is given such a file parses all of it for every connection.
+    """
+
+    bundle: Path
+    node_extra: Path
+    npm_cafile: Path | None
+    yarn_cafile: Path | None
+    truststore: Path
+    wgetrc: Path
+
+
+def save_run_files(
+    folder: Path, authority_pem: bytes, environ: Mapping[str, str], settings: ClientSettings, home: Path
+) -> RunFiles:
+    """Write the run's files into `folder`, which is the user's alone."""
+    own = _PEM.findall(authority_pem)
+    trusted = load_trusted(environ, settings)
+    node_extra = environ.get(_NODE)
+    files = RunFiles(
+        bundle=_save(folder / "bundle.pem", [*trusted, *own]),
+        node_extra=_save(folder / "node-extra.pem", [*_certificates([node_extra] if node_extra else []), *own]),
+        npm_cafile=_append(folder / "node-cafile.pem", settings.npm_cafile, own),
+        yarn_cafile=_append(folder / "yarn-cafile.pem", settings.yarn_cafile, own),
+        truststore=folder / "truststore.p12",
+        wgetrc=folder / "wgetrc",
+    )
+    files.truststore.write_bytes(_render_truststore([*trusted, *own]))
+    _save_wgetrc(files, Path(environ.get("WGETRC") or home / ".wgetrc"))
+    return files
+
+
+def load_trusted(environ: Mapping[str, str], settings: ClientSettings) -> list[bytes]:
+    """Every certificate (PEM, each once) that the user's clients trusted before.
+
+    SSL_CERT_FILE and SSL_CERT_DIR replace the system's store, so where one is set the store is left out; the files
+    that single clients were given come on top.
+    """
+    paths = [environ[name] for name in ("SSL_CERT_FILE",) if environ.get(name)]
+    paths += _folder_files(environ.get("SSL_CERT_DIR", ""))
+    if not paths:
+        paths = _system_files()
+    paths += [environ[name] for name in _REPLACING if environ.get(name)]
+    named = (settings.pip_cert, settings.npm_cafile, settings.yarn_cafile, settings.cargo_cainfo, settings.git_cainfo)
+    return _certificates([*paths, *(path for path in named if path)])
+
+
+def _system_files() -> list[str]:
+    defaults = ssl.get_default_verify_paths()
+    if defaults.cafile:
+        return [defaults.cafile]
+    return _folder_files(defaults.capath or "") or [certifi.where()]
+
+
+def _folder_files(folders: str) -> list[str]:
+    """The files in a list of folders as OpenSSL takes it, a file with several names (hash links) once."""
+    found = [path.resolve() for folder in folders.split(":") if folder for path in _entries(Path(folder))]
+    return [str(path) for path in dict.fromkeys(found) if path.is_file()]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _certificates(paths: Iterable[str]) -> list[bytes]:
+    blocks: dict[bytes, bytes] = {}
+    for path in dict.fromkeys(paths):
+        try:
+            content = Path(path).read_bytes()
+        except OSError:  # the client it was meant for could not have read it either
+            continue
+        for block in _PEM.findall(content):
+            blocks.setdefault(b"".join(block.split()), block)
+    return list(blocks.values())
+
+
+def _append(path: Path, users: str, own: list[bytes]) -> Path | None:
+    return _save(path, [*_certificates([users]), *own]) if users else None
+
+
+def _save(path: Path, blocks: Iterable[bytes]) -> Path:
+    path.write_bytes(b"".join(block + b"\n" for block in blocks))
+    return path
+
+
+def _render_truststore(blocks: Iterable[bytes]) -> bytes:
+    """A PKCS #12 store as the JDK reads it since version 9."""
+    entries = []
+    with warnings.catch_warnings():
+        # The user's old roots are not ours to complain about on the command's standard error.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for number, block in enumerate(blocks):
+            try:
+                entries.append(PKCS12Certificate(x509.load_pem_x509_certificate(block), str(number).encode()))
+            except ValueError:  # not strict DER: the JDK would refuse it as well
+                continue
+    return serialize_java_truststore(entries, BestAvailableEncryption(STORE_PASSWORD.encode()))
+
+
+def _save_wgetrc(files: RunFiles, users: Path) -> None:
+    """wget takes its authorities from this file alone; it has no include, so the user's own lines are copied."""
+    lines = users.read_bytes() if users.is_file() else b""
+    files.wgetrc.touch(mode=0o600)
+    files.wgetrc.write_bytes(lines.rstrip(b"\n") + f"\nca_certificate = {files.bundle}\n".encode())

@@ -1,0 +1,1 @@
+"""Content-addressed blobs on local disk, their eviction, and what workers share through memory."""

@@ -1,0 +1,1 @@
+"""The one fetch path: single-flight, freshness, politeness, retry, verification."""

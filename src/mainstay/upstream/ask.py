@@ -1,0 +1,177 @@
+"""One polite exchange with an upstream: budget, rest, credentials, address check, and a verdict on the status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from mainstay.errors import (
+    AuthorizationRequired,
+    NotFound,
+    TooLarge,
+    UnsupportedDocument,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from mainstay.telemetry.log import get_logger
+from mainstay.telemetry.metrics import Metrics
+from mainstay.upstream.addresses import resolves_internally
+from mainstay.upstream.client import HttpClient, Reply, origin_of
+from mainstay.upstream.politeness import Breaker, Rests, Throttle, load_budget, parse_retry_after
+from mainstay.upstream.registry import Upstream, host_and_port
+
+INTERNAL_MEMORY_S = 600.0
+
+_log = get_logger(__name__)
+
+
+class Asker:
+    """Asks upstreams. One for each worker process."""
+
+    def __init__(self, client: HttpClient, rests: Rests, metrics: Metrics, workers: int) -> None:
+        self._client = client
+        self._rests = rests
+        self._metrics = metrics
+        self._workers = workers
+        self._throttles: dict[str, Throttle] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._internal: dict[str, tuple[float, bool]] = {}
+
+    @asynccontextmanager
+    async def ask(
+        self,
+        upstream: Upstream,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        kind: str,
+        authorization: str = "",
+        method: str = "GET",
+        body: bytes | None = None,
+    ) -> AsyncIterator[Reply]:
+        """One request. Yields replies with a status below 400, and 304 and 416.
+
+        `authorization` is the caller's own; the upstream's configured credential is used where there is none, and
+        only towards the host that the operator configured.
+
+        Raises:
+            NotFound: 404 or 410. AuthorizationRequired: 401 or 403. UpstreamUnavailable: resting, 429, unreachable.
+            UpstreamRefused: any other status.
+        """
+        breaker = self._breaker(origin_of(url))
+        breaker.admit()
+        sent = dict(headers)
+        credential = authorization or (upstream.authorization if _same_host(url, upstream) else "")
+        if credential:
+            sent["authorization"] = credential
+        guarded = not _same_host(url, upstream) and not await self._is_internal(upstream)
+        outcome = "error"
+        reply: Reply | None = None
+        try:
+            async with (
+                self._throttle(upstream).slot(),
+                self._client.stream(method, url, sent, body=body, guarded=guarded) as reply,
+            ):
+                self._raise_for(reply, breaker)
+                breaker.succeeded()
+                outcome = "revalidated" if reply.status == 304 else "ok"
+                yield reply
+        except (NotFound, AuthorizationRequired):
+            outcome = "missing"
+            raise
+        except (UpstreamRefused, TooLarge, UnsupportedDocument):
+            raise
+        except UpstreamError as error:
+            if error.retry_after_s is None:
+                breaker.failed()
+            raise
+        finally:
+            self._metrics.count_upstream(
+                upstream.ecosystem.id, kind, outcome, reply.received if reply is not None else 0
+            )
+            _log.debug("asked upstream", upstream=origin_of(url), kind=kind, method=method, outcome=outcome)
+
+    @asynccontextmanager
+    async def pass_on(
+        self,
+        upstream: Upstream,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        method: str,
+        body: AsyncIterator[bytes] | None,
+    ) -> AsyncIterator[Reply]:
+        """One request as a client made it, its reply with whatever status it has and redirects left to the client.
+
+        The caller's own headers go along, credentials included: it is the client that asks, by way of us.
+        """
+        outcome = "error"
+        reply: Reply | None = None
+        guarded = not _same_host(url, upstream) and not await self._is_internal(upstream)
+        sends = body if method not in ("GET", "HEAD") else None
+        try:
+            async with (
+                self._throttle(upstream).slot(),
+                self._client.stream(method, url, headers, body=sends, guarded=guarded, follow=False) as reply,
+            ):
+                outcome = "ok"
+                yield reply
+        finally:
+            self._metrics.count_upstream(
+                upstream.ecosystem.id, "passthrough", outcome, reply.received if reply is not None else 0
+            )
+
+    def resting(self, upstream: Upstream) -> bool:
+        """Whether the upstream's own host is being left alone just now."""
+        return self._rests.rest_until(origin_of(upstream.url)) > time.time()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    def _raise_for(self, reply: Reply, breaker: Breaker) -> None:
+        status, origin = reply.status, origin_of(reply.url)
+        if status < 400 or status == 416:
+            return
+        retry_after_s = parse_retry_after(reply.headers, time.time())
+        if status == 429 or (status == 503 and retry_after_s is not None):
+            breaker.failed(retry_after_s, overloaded=True)
+            wait_s = max(1.0, breaker.rest_s)
+            hint = f"Try again in {round(wait_s)} s."
+            raise UpstreamUnavailable(f"{origin} asks for a pause ({status}).", hint=hint, retry_after_s=wait_s)
+        if status >= 500:
+            breaker.failed(retry_after_s)
+            raise UpstreamRefused(f"{origin} answers {status}.", upstream_status=status)
+        breaker.succeeded()
+        if status in (404, 410):
+            raise NotFound(f"{origin} has no such thing ({status}).")
+        if status in (401, 403):
+            raise AuthorizationRequired(
+                f"{origin} wants authorisation ({status}).",
+                hint="Give the client a credential for it, or give the gateway one in mainstay.toml.",
+                challenge=reply.headers.get("www-authenticate", ""),
+            )
+        raise UpstreamRefused(f"{origin} answers {status}.", upstream_status=status)
+
+    def _throttle(self, upstream: Upstream) -> Throttle:
+        if upstream.id not in self._throttles:
+            self._throttles[upstream.id] = Throttle(load_budget(upstream.ecosystem.id, self._workers))
+        return self._throttles[upstream.id]
+
+    def _breaker(self, origin: str) -> Breaker:
+        if origin not in self._breakers:
+            self._breakers[origin] = Breaker(origin, self._rests)
+        return self._breakers[origin]
+
+    async def _is_internal(self, upstream: Upstream) -> bool:
+        at, internal = self._internal.get(upstream.id, (0.0, False))
+        if time.monotonic() - at > INTERNAL_MEMORY_S or not at:
+            internal = await resolves_internally(upstream.host)
+            self._internal[upstream.id] = (time.monotonic(), internal)
+        return internal
+
+
+def _same_host(url: str, upstream: Upstream) -> bool:
+    return host_and_port(url) == host_and_port(upstream.url)

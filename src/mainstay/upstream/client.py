@@ -1,0 +1,221 @@
+"""HTTP to upstream: the only file that imports aiohttp's client."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies
+
+import aiohttp
+import certifi
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from mainstay import __version__
+from mainstay.config import Fetch
+from mainstay.errors import ConfigError, UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
+from mainstay.upstream.addresses import is_internal, literal_address, refused
+
+MAX_REDIRECTS = 5
+REACH_HINT = "Check the network, the proxy variables and the upstream address."
+CHUNK_BYTES = 64 * 1024
+PROJECT_URL = "https://mainstay.example/operators"
+
+
+@dataclass(slots=True)
+class Reply:
+    """What upstream answered. `headers` has lower-case names; `url` is the address after redirects."""
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    _response: aiohttp.ClientResponse
+    received: int = 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it was sent (not decompressed), in pieces of at most 64 KiB.
+
+        Raises:
+            UpstreamTimeout: silence for longer than the read time-out.
+            UpstreamError: the body broke off.
+        """
+        with translated(self.url):
+            async for piece in self._response.content.iter_chunked(CHUNK_BYTES):
+                self.received += len(piece)
+                yield piece
+
+
+class HttpClient:
+    """Sends requests, follows redirects by itself and checks each hop's address."""
+
+    def __init__(self, settings: Fetch) -> None:
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
+        )
+        self._ssl = trust_context(settings.ca_file)
+        self._agent = user_agent(settings.contact)
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | AsyncIterator[bytes] | None = None,
+        guarded: bool = True,
+        follow: bool = True,
+    ) -> AsyncIterator[Reply]:
+        """One exchange. `guarded` refuses internal addresses from the first hop on.
+
+        Credentials in `headers` go to the first hop's origin only.
+
+        Raises:
+            UpstreamUnavailable: no connection. UpstreamTimeout: none in time.
+            UpstreamRefused: a redirect that may not be followed.
+        """
+        sent = {"user-agent": self._agent, **headers}
+        for _ in range(MAX_REDIRECTS + 1):
+            with translated(url):
+                _check(url, guarded)
+                response = await self._session(guarded).request(
+                    method, URL(url, encoded=True), headers=sent, data=body, allow_redirects=False
+                )
+            async with response:
+                location = response.headers.get("location") if response.status in (301, 302, 303, 307, 308) else None
+                if location is None or not follow:
+                    names = {name.lower(): value for name, value in response.headers.items()}
+                    yield Reply(response.status, names, url, response)
+                    return
+            target = urljoin(url, location)
+            sent = _headers_for(target, url, sent)
+            url = target
+        raise UpstreamRefused(f"{origin_of(url)} redirects in circles.", upstream_status=310)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for session in self._sessions.values():
+            await session.close()
+
+    def _session(self, guarded: bool) -> aiohttp.ClientSession:
+        if guarded not in self._sessions:
+            resolver = GuardedResolver(_proxy_hosts()) if guarded else None
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=self._ssl, resolver=resolver, keepalive_timeout=30, use_dns_cache=not guarded
+            )
+            self._sessions[guarded] = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                auto_decompress=False,
+                trust_env=True,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("user-agent", "accept", "accept-encoding", "content-type"),
+                read_bufsize=2 * CHUNK_BYTES,
+            )
+        return self._sessions[guarded]
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names to public addresses only, at connection time, so that a changed DNS answer cannot slip through."""
+
+    def __init__(self, exempt: Collection[str]) -> None:
+        self._inner = ThreadedResolver()
+        self._exempt = frozenset(exempt)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Addresses of `host`.
+
+        Raises:
+            UpstreamRefused: the name leads to an internal address.
+        """
+        found = await self._inner.resolve(host, port, family)
+        if host not in self._exempt and any(is_internal(entry["host"]) for entry in found):
+            raise refused(host)
+        return found
+
+    async def close(self) -> None:
+        """Nothing is held."""
+        await self._inner.close()
+
+
+def user_agent(contact: str) -> str:
+    """Who asks, and where a registry operator can turn to (the practice of large proxies)."""
+    return f"mainstay/{__version__} (+{contact or PROJECT_URL})"
+
+
+def trust_context(ca_file: str) -> ssl.SSLContext:
+    """The system's trust store (SSL_CERT_FILE included), or certifi's where there is none, plus `ca_file`.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"] and not ssl.get_default_verify_paths().capath:
+        context.load_verify_locations(certifi.where())
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"fetch.ca_file = {ca_file!r} cannot be used: {error}.") from error
+    return context
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, without credentials, path or query: safe to log."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _check(url: str, guarded: bool) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UpstreamRefused(f"upstream leads to {parts.scheme or 'no'} address, which is refused.", upstream_status=0)
+    literal = literal_address(parts.hostname)
+    if guarded and literal and is_internal(literal):
+        raise refused(literal)
+
+
+def _headers_for(target: str, url: str, headers: dict[str, str]) -> dict[str, str]:
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+        raise UpstreamRefused(f"{origin_of(url)} redirects to an unencrypted address.", upstream_status=0)
+    if origin_of(target) == origin_of(url):
+        return headers
+    return {name: value for name, value in headers.items() if name != "authorization"}
+
+
+def _proxy_hosts() -> set[str]:
+    """A configured proxy may well be internal: it is the operator's choice, not upstream's."""
+    return {urlsplit(address).hostname or "" for address in getproxies().values()}
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn aiohttp's errors into ours."""
+    origin = origin_of(url)
+    try:
+        yield
+    except TimeoutError as error:
+        raise UpstreamTimeout(f"{origin} did not answer in time.") from error
+    except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as error:
+        raise UpstreamUnavailable(f"{origin} cannot be reached: {_reason(error)}.", hint=REACH_HINT) from error
+    except aiohttp.ClientHttpProxyError as error:
+        raise UpstreamUnavailable(f"the proxy on the way to {origin} answers {error.status}.") from error
+    except (aiohttp.ClientError, ValueError) as error:
+        raise UpstreamError(f"{origin} broke off or sent no valid HTTP: {_reason(error)}.") from error
+    except OSError as error:
+        raise UpstreamUnavailable(f"{origin} cannot be reached: {_reason(error)}.", hint=REACH_HINT) from error
+
+
+def _reason(error: BaseException) -> str:
+    inner = getattr(error, "os_error", None) or error
+    return str(getattr(inner, "strerror", None) or inner or type(error).__name__).strip().rstrip(".")

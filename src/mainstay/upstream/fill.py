@@ -1,0 +1,217 @@
+"""Filling one artifact: one download at a time over all workers, readable while it grows, complete only when verified.
+
+`fills/KEY.lock` is held (flock) by the one who downloads, `KEY.part` grows, `KEY.head` says what upstream announced. A
+worker that finds the lock taken watches these files; when the lock comes free and the artifact is not there, the
+downloader has died or failed, and the watcher takes over from where the part file ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from mainstay.db.artifacts import StoredArtifact
+from mainstay.errors import MainstayError, StoreError, UpstreamError
+
+HELD_BACK_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024
+WATCH_INTERVAL_S = 0.01
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What upstream announced. `run` counts restarts from byte 0; `verified` is set once the digest was checked."""
+
+    url: str
+    total_bytes: int | None
+    media_type: str = ""
+    etag: str = ""
+    last_modified: str = ""
+    run: int = 0
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to fill: where it is, what it must be. `digests` maps algorithm to hex, empty where none is known."""
+
+    key: str
+    url: str
+    digests: Mapping[str, str]
+    size_bytes: int | None
+    blank: StoredArtifact
+    authorization: str = field(default="", repr=False)
+
+
+class Fill:
+    """One artifact on its way, as its readers in this worker see it."""
+
+    def __init__(self, wanted: Wanted, part: Path, open_blob: Callable[[str], int | None]) -> None:
+        self.wanted = wanted
+        self.part = part
+        self._open_blob = open_blob
+        self.head: Head | None = None
+        self.written_bytes = 0
+        self.attempt = 0
+        self.outcome: StoredArtifact | MainstayError | None = None
+        self._descriptor: int | None = None
+        self._readers = 0
+        self._changed = asyncio.Event()
+
+    def announce(self, head: Head) -> None:
+        """The head is known or has changed; a new run means that bytes read so far are void."""
+        if self.head is not None and head.run != self.head.run:
+            self._close()
+        self.head = head
+        if self._descriptor is None:
+            try:
+                self._descriptor = os.open(self.part, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                # It was published between the two looks: readers open the blob instead.
+                self._descriptor = None
+        self._wake()
+
+    def grown(self, written_bytes: int) -> None:
+        """The part file has grown."""
+        if written_bytes != self.written_bytes:
+            self.written_bytes = written_bytes
+            self._wake()
+
+    def finish(self, outcome: StoredArtifact | MainstayError) -> None:
+        """It is stored, or has failed."""
+        self.outcome = outcome
+        if isinstance(outcome, StoredArtifact):
+            self.written_bytes = outcome.size
+            if self._descriptor is None and self._readers:
+                self._descriptor = self._open_blob(outcome.digest)
+        self._wake()
+        if not self._readers:
+            self._close()
+
+    async def known(self) -> None:
+        """Wait until the head is known or the outcome is."""
+        while self.head is None and self.outcome is None:
+            await self._changed.wait()
+
+    async def finished(self) -> StoredArtifact:
+        """Wait for the outcome.
+
+        Raises:
+            MainstayError: why it failed.
+        """
+        while self.outcome is None:
+            await self._changed.wait()
+        if isinstance(self.outcome, MainstayError):
+            raise self.outcome
+        return self.outcome
+
+    async def pieces(self, start: int, end: int) -> AsyncIterator[bytes]:
+        """Bytes `start` up to `end`, as they come; the last part of the whole only after verification.
+
+        Raises:
+            MainstayError: the fill failed, or began anew after bytes were given out.
+        """
+        head = self.head
+        assert head is not None, "pieces are asked for after the head is known"
+        self._readers += 1
+        at = start
+        try:
+            while at < end:
+                limit = min(self._readable(), end)
+                if limit > at and self._same_run(head) and self._descriptor is not None:
+                    piece = os.pread(self._descriptor, min(PIECE_BYTES, limit - at), at)
+                    at += len(piece)
+                    yield piece
+                    continue
+                if isinstance(self.outcome, MainstayError):
+                    raise self.outcome
+                if isinstance(self.outcome, StoredArtifact):
+                    raise StoreError("the file was removed from the store while it was being sent.")
+                if not self._same_run(head):
+                    if at > start:
+                        raise UpstreamError("upstream's file changed while it was being sent.")
+                    assert self.head is not None, "a head never becomes unknown"
+                    head = self.head
+                    if head.total_bytes is None or end > head.total_bytes:
+                        raise UpstreamError("upstream's file changed before it was sent.")
+                    continue
+                await self._changed.wait()
+        finally:
+            self._readers -= 1
+            if not self._readers and self.outcome is not None:
+                self._close()
+
+    def _readable(self) -> int:
+        head = self.head
+        if head is None or head.verified or isinstance(self.outcome, StoredArtifact):
+            return self.written_bytes
+        total = head.total_bytes if head.total_bytes is not None else self.written_bytes
+        return max(0, min(self.written_bytes, total - HELD_BACK_BYTES))
+
+    def _same_run(self, head: Head) -> bool:
+        return self.head is not None and self.head.run == head.run
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class HeadFile:
+    """`KEY.head` and `KEY.part`, as the worker that fills writes them and the others read them."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.path = folder / f"{key}.head"
+        self.part = folder / f"{key}.part"
+
+    def save(self, head: Head) -> None:
+        """Replace the head whole."""
+        draft = self.path.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(head))
+        draft.replace(self.path)
+
+    def load(self) -> Head | None:
+        """The head, or None where there is none."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=Head)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def written_bytes(self) -> int:
+        """Size of the part file, 0 where there is none."""
+        try:
+            return self.part.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def drop(self) -> None:
+        """Remove both."""
+        for path in (self.part, self.path, self.path.with_suffix(".new")):
+            path.unlink(missing_ok=True)
+
+
+async def watch(fill: Fill, files: HeadFile, acquire: Callable[[], int | None]) -> int:
+    """Follow another worker's fill until its lock comes free; returns the lock, then ours."""
+    while (lock := acquire()) is None:
+        head = files.load()
+        if head is not None:
+            if head != fill.head:
+                fill.announce(head)
+            written = files.written_bytes()
+            if written:
+                fill.grown(written)
+            elif head.verified and head.total_bytes is not None:
+                fill.grown(head.total_bytes)
+        await asyncio.sleep(WATCH_INTERVAL_S)
+    return lock
+
+
+Download = Callable[[Fill, HeadFile], Awaitable[StoredArtifact]]

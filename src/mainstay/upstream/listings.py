@@ -1,0 +1,199 @@
+"""Parsing and rendering of indexes: small ones in the event loop, large ones in a child process beside each worker.
+
+A 40 MB document takes tens of milliseconds to parse and hundreds to render. In a child of low priority that costs other
+requests nothing; a thread would hold the interpreter. What both do is the same code, below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+import msgspec
+from isal import igzip
+
+from mainstay.ecosystems import ecosystems
+from mainstay.errors import UnsupportedDocument
+from mainstay.model import Artifact, Document, File, Index, Link, Listing, Release, Source
+
+SMALL_BYTES = 512 * 1024
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Where the bytes of one index are, what upstream called them and where they came from."""
+
+    ecosystem: str
+    index: Index
+    path: str
+    digest: str
+    size_bytes: int
+    media_type: str
+    url: str
+
+    @property
+    def small(self) -> bool:
+        """Whether it is handled in the event loop."""
+        return self.size_bytes <= SMALL_BYTES
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """What an older index listed and a newer one does not: versions, and (version, filename) of versions that stay."""
+
+    versions: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.versions or self.files)
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What is to be known of a new index: what it took away, what it lists, and the hosts of its files."""
+
+    gone: Gone
+    versions: frozenset[str]
+    filenames: frozenset[str]
+    file_bases: tuple[str, ...]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How to render: `base` is the address of the ecosystem's mount that links start with, None to leave addresses as
+    upstream's; `denied` are versions that vanish; `gzip` compresses the result."""
+
+    form: str
+    base: str | None
+    denied: frozenset[str] = frozenset()
+    gzip: bool = False
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """The outcome. `body` is None where the bytes went to a file."""
+
+    media_type: str
+    etag: str
+    size_bytes: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+
+
+class Opened:
+    """Parsed listings, remembered by digest and index within a byte budget."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._held = 0
+        self._listings: OrderedDict[tuple[str, str, str], tuple[Listing, int]] = OrderedDict()
+
+    def listing(self, stored: Stored) -> Listing:
+        """The listing of `stored`, parsed now or before.
+
+        Raises:
+            UnsupportedDocument: it does not parse, or its bytes are not those that were stored.
+        """
+        key = (stored.digest, stored.index.path, stored.url)
+        if (found := self._listings.get(key)) is not None:
+            self._listings.move_to_end(key)
+            return found[0]
+        body = Path(stored.path).read_bytes()
+        if "sha256:" + hashlib.sha256(body).hexdigest() != stored.digest:
+            raise UnsupportedDocument("a stored index is damaged on disk.", hint="It is fetched again by itself.")
+        listing = ecosystems()[stored.ecosystem].open(stored.index, Source(body, stored.media_type, stored.url))
+        self._listings[key] = (listing, len(body))
+        self._held += len(body)
+        while self._held > self._budget and len(self._listings) > 1:
+            self._held -= self._listings.popitem(last=False)[1][1]
+        return listing
+
+    def summarise(self, new: Stored, old: Stored | None) -> Summary:
+        """What changed from `old` to `new`. Raises as `listing`."""
+        listing = self.listing(new)
+        versions, filenames = _contents(listing.releases)
+        gone = Gone()
+        if old is not None:
+            gone = _gone(self._old_releases(old), versions, filenames, old.media_type == new.media_type)
+        learns = ecosystems()[new.ecosystem].learned_role is not None
+        return Summary(gone, versions, filenames, _bases(listing.files()) if learns else ())
+
+    def find(self, stored: Stored, artifact: Artifact) -> File | None:
+        """The file that `artifact` names, its address absolute."""
+        return self.listing(stored).find(artifact)
+
+    def render(self, stored: Stored, plan: Plan, out: BinaryIO | None) -> Rendered:
+        """Render to `out`, or to memory where it is None.
+
+        Raises:
+            NotFound: the form asks for one release, and it is not there.
+        """
+        ecosystem = ecosystems()[stored.ecosystem]
+        link = _link(stored, plan)
+        document = self.listing(stored).render(lambda release: release.version not in plan.denied, link, plan.form)
+        if out is None:
+            body = b"".join(document.pieces)
+            etag = hashlib.sha256(body).hexdigest()[:32]
+            body = igzip.compress(body, 1, mtime=0) if plan.gzip else body
+            return Rendered(document.media_type, _etag(etag, plan), len(body), document.headers, body)
+        return _write(document, plan, out, ecosystem.id)
+
+    def _old_releases(self, old: Stored) -> Iterable[Release]:
+        try:
+            return self.listing(old).releases
+        except (UnsupportedDocument, OSError):
+            # Evicted or damaged since: then there is nothing to compare with, which is not a takedown.
+            return ()
+
+
+def _write(document: Document, plan: Plan, out: BinaryIO, label: str) -> Rendered:
+    running = hashlib.sha256()
+    sink: Any = igzip.IGzipFile(label, "wb", 1, out, 0) if plan.gzip else out  # type: ignore[no-untyped-call]
+    for piece in document.pieces:
+        running.update(piece)
+        sink.write(piece)
+    if sink is not out:
+        sink.close()
+    out.flush()
+    return Rendered(document.media_type, _etag(running.hexdigest()[:32], plan), out.tell(), document.headers)
+
+
+def _etag(name: str, plan: Plan) -> str:
+    return f'"{name}-gz"' if plan.gzip else f'"{name}"'
+
+
+def _link(stored: Stored, plan: Plan) -> Link:
+    if plan.base is None:
+        return lambda file: file.url
+    ecosystem, base = ecosystems()[stored.ecosystem], plan.base
+    return lambda file: base + ecosystem.path(file)
+
+
+def _contents(releases: Iterable[Release]) -> tuple[frozenset[str], frozenset[str]]:
+    versions: set[str] = set()
+    filenames: set[str] = set()
+    for release in releases:
+        versions.add(release.version)
+        filenames.update(release.filenames)
+    return frozenset(versions), frozenset(filenames)
+
+
+def _gone(old: Iterable[Release], versions: frozenset[str], filenames: frozenset[str], same_type: bool) -> Gone:
+    """A representation may name versions without files (PEP 700) where another cannot: those count only when both
+    documents are of one type."""
+    lost_versions: list[str] = []
+    lost_files: list[tuple[str, str]] = []
+    for release in old:
+        if release.version not in versions:
+            if release.filenames or same_type:
+                lost_versions.append(release.version)
+        else:
+            lost_files += [(release.version, name) for name in release.filenames if name not in filenames]
+    return Gone(tuple(lost_versions), tuple(lost_files) if filenames else ())
+
+
+def _bases(files: Iterable[File]) -> tuple[str, ...]:
+    seen: dict[str, None] = {}
+    for file in files:
+        parts = urlsplit(file.url)
+        seen.setdefault(f"{parts.scheme}://{parts.netloc}/")
+    return tuple(seen)

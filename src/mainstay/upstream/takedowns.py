@@ -1,0 +1,135 @@
+"""Releases that upstream took away: found by comparing indexes, blocked until upstream lists them again or a person
+lifts the block. The bytes are kept, pinned against eviction, for forensics."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from packageurl import PackageURL
+
+from mainstay.config import Config
+from mainstay.db.engine import Database
+from mainstay.db.takedowns import Takedown, lift_takedowns, load_takedowns, record_takedowns
+from mainstay.errors import ConfigError
+from mainstay.store.shared import Shared
+from mainstay.telemetry.log import get_logger
+from mainstay.upstream.listings import Summary
+from mainstay.upstream.registry import Upstream
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The blocks in force for one project. Empty for nearly all."""
+
+    entries: tuple[Takedown, ...] = ()
+    versions: frozenset[str] = field(default_factory=frozenset)
+
+    def on(self, version: str, filename: str = "") -> Takedown | None:
+        """The block that holds for this file or release, if any."""
+        return next((entry for entry in self.entries if entry.covers(version, filename)), None)
+
+    @property
+    def whole_project(self) -> Takedown | None:
+        """The block of the project itself, if any."""
+        return next((entry for entry in self.entries if not entry.version), None)
+
+
+NO_BLOCKS = Blocks()
+
+
+class Takedowns:
+    """The blocks, in memory, as of a generation of the shared counter."""
+
+    def __init__(self, database: Database, shared: Shared) -> None:
+        self._database = database
+        self._shared = shared
+        self._generation = -1
+        self._blocks: dict[tuple[str, str, str], Blocks] = {}
+
+    async def current(self) -> int:
+        """Bring the blocks up to date where any worker, or `mainstay unblock`, changed them; the generation."""
+        generation = self._shared.generation
+        if generation != self._generation:
+            grouped: dict[tuple[str, str, str], list[Takedown]] = defaultdict(list)
+            for entry in await self._database.read(load_takedowns):
+                grouped[entry.ecosystem, entry.upstream, entry.project].append(entry)
+            self._blocks = {
+                key: Blocks(tuple(entries), frozenset(entry.version for entry in entries if not entry.filename))
+                for key, entries in grouped.items()
+            }
+            self._generation = generation
+        return generation
+
+    def of(self, upstream: Upstream, project: str) -> Blocks:
+        """The blocks of one project."""
+        if not self._blocks:
+            return NO_BLOCKS
+        return self._blocks.get((upstream.ecosystem.id, upstream.id, project), NO_BLOCKS)
+
+    async def compare(self, upstream: Upstream, project: str, summary: Summary, seen_at: float) -> None:
+        """Block what a newer valid index no longer lists; lift what it lists again. `seen_at` is when the older
+        index was fetched: a block that a person lifted after that stays lifted."""
+        await self.current()
+        ids = (upstream.ecosystem.id, upstream.id, project)
+        back = [entry for entry in self.of(upstream, project).entries if _listed(entry, summary)]
+        lost = [(version, "") for version in summary.gone.versions] + list(summary.gone.files)
+        if not lost and not back:
+            return
+        reason = "upstream no longer lists it"
+        entries = [Takedown(*ids, version, name, reason, _evidence(seen_at), time.time()) for version, name in lost]
+        await self._database.run(record_takedowns, entries, back, seen_at)
+        self._shared.bump()
+        for entry in entries:
+            _log.warning("takedown: a release is gone upstream and is refused from now on", **_words(entry))
+        for entry in back:
+            _log.warning("takedown lifted: upstream lists the release again", **_words(entry))
+
+    async def project_gone(self, upstream: Upstream, project: str) -> None:
+        """Block every release of a project that upstream says is not there, twice."""
+        ids = (upstream.ecosystem.id, upstream.id, project)
+        reason = "upstream removed the project"
+        entry = Takedown(*ids, "", "", reason, "404 or 410, confirmed by a second request", time.time())
+        await self._database.run(record_takedowns, [entry], [], 0.0)
+        self._shared.bump()
+        _log.warning("takedown: a project is gone upstream and is refused from now on", **_words(entry))
+
+
+def lift_blocks(config: Config, text: str) -> int:
+    """Lift the blocks that `text`, a package URL, names; returns how many there were.
+
+    Raises:
+        ConfigError: not a package URL.
+    """
+    try:
+        purl = PackageURL.from_string(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a package URL: {error}.", hint="Write pkg:TYPE/NAME@VERSION.") from error
+    project = f"{purl.namespace}/{purl.name}" if purl.namespace else purl.name
+    database = Database.open(config.data_path)
+    try:
+        lifted = database.run_sync(lift_takedowns, purl.type, project, purl.version, getpass.getuser(), time.time())
+    finally:
+        database.close()
+    if lifted:
+        Shared(config.data_path / "shared.bin").bump()
+    return lifted
+
+
+def _listed(entry: Takedown, summary: Summary) -> bool:
+    if not entry.version:
+        return bool(summary.versions)
+    return entry.filename in summary.filenames if entry.filename else entry.version in summary.versions
+
+
+def _evidence(seen_at: float) -> str:
+    return f"listed in the index of {datetime.fromtimestamp(seen_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _words(entry: Takedown) -> dict[str, str]:
+    return {"ecosystem": entry.ecosystem, "project": entry.project, "version": entry.version or "all"}

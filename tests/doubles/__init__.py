@@ -1,0 +1,1 @@
+"""Real HTTP servers and clients on loopback, which the black-box suites put on both sides of a gateway."""

@@ -1,0 +1,92 @@
+"""The data folder's disk is full: a small file system of its own, which really says ENOSPC."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from doubles.claims import assert_refused, assert_right
+from doubles.client import drain, open_reply
+from doubles.gateway import Gateway, Serve
+from doubles.registry import content
+from doubles.upstream import Upstream, wait_until
+
+pytestmark = pytest.mark.faults
+
+FILE = "/pypi/files/demo/demo-{}.tar.gz"
+DISK_MB = 12
+
+ServeSmall = Callable[..., Gateway]
+
+
+@pytest.fixture
+def serve_small(serve: Serve, tmp_path: Path) -> ServeSmall:
+    """`serve` with the data folder on a tmpfs of 12 MB, mounted in a mount namespace of the server's own."""
+    data = tmp_path / "gateway0" / "data"
+    mount = f'mkdir -p "{data}" && mount -t tmpfs -o size={DISK_MB}m none "{data}" && exec "$@"'
+    rights = () if os.geteuid() == 0 else ("--map-root-user",)
+
+    def start(**options: object) -> Gateway:
+        return serve(prefix=("unshare", "--mount", *rights, "sh", "-c", mount, "sh"), **options)
+
+    return start
+
+
+def assert_no_bad_blobs(gateway: Gateway) -> None:
+    """The blobs on the server's own disk, seen through its root folder."""
+    root = Path(f"/proc/{gateway.process.pid}/root{gateway.data}")
+    assert (root / "blobs").is_dir(), "the server's disk cannot be seen from here"
+    assert gateway.bad_blobs(root) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_larger_than_the_disk_is_refused_and_the_server_lives(
+    workers: int, upstream: Upstream, serve_small: ServeSmall
+) -> None:
+    """507 or a broken transfer; the space comes back, and smaller files are served."""
+    big = content(40_000_000)
+    upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": big}).release("2.0")
+    gateway = serve_small(pypi=upstream.simple_url, workers=workers)
+    gateway.expect_error("StoreFull")
+    got = gateway.fetch(FILE.format("1.0"))
+    assert_refused(got, big)
+    assert got.status in (0, 200, 507)
+    assert "StoreFull" in gateway.log or "No space" in gateway.log
+    assert gateway.metric("mainstay_refused_total", reason="StoreFull") >= 1
+    assert_right(gateway.fetch(FILE.format("2.0")), content(100_000, seed=3))
+    assert gateway.fetch("/pypi/simple/demo/").status == 200
+    assert_no_bad_blobs(gateway)
+
+
+def test_older_files_make_room_when_the_disk_is_full(upstream: Upstream, serve_small: ServeSmall) -> None:
+    """A disk smaller than the budget of the cache is no dead end: the oldest files go."""
+    project = upstream.project("demo")
+    for number in range(8):
+        project.release(f"{number}.0", {f"demo-{number}.0.tar.gz": content(2_500_000, seed=number)})
+    gateway = serve_small(pypi=upstream.simple_url)
+    for number in range(8):
+        assert_right(gateway.fetch(FILE.format(f"{number}.0")), content(2_500_000, seed=number))
+    assert_no_bad_blobs(gateway)
+
+
+def test_the_budget_is_kept_and_a_file_being_read_survives_its_eviction(upstream: Upstream, serve: Serve) -> None:
+    """A cache of 8 MB holds the newest files, and a slow reader of an evicted one still gets all of it."""
+    project = upstream.project("demo")
+    for number in range(12):
+        project.release(f"{number}.0", {f"demo-{number}.0.tar.gz": content(2_500_000, seed=number)})
+    gateway = serve(pypi=upstream.simple_url, cache={"size": "8 MB"})
+    assert_right(gateway.fetch(FILE.format("0.0")), content(2_500_000, seed=0))
+    with open_reply(gateway.url + FILE.format("0.0")) as response:
+        head = response.read(1000)
+        for number in range(1, 12):
+            assert_right(gateway.fetch(FILE.format(f"{number}.0")), content(2_500_000, seed=number))
+        rest = drain(response)
+    assert rest.whole and head + rest.body == content(2_500_000, seed=0)
+
+    def stored_bytes() -> int:
+        return sum(path.stat().st_size for path in (gateway.data / "blobs").rglob("*") if path.is_file())
+
+    wait_until(lambda: stored_bytes() <= 8_000_000, "the cache to be within its budget", 15)

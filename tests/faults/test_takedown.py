@@ -1,0 +1,138 @@
+"""A release that upstream has taken back is blocked in words; a failure of upstream is no takedown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from doubles.claims import assert_right
+from doubles.faults import Body, Fault, LoginPage, Reset, Status, Truncated
+from doubles.gateway import Serve
+from doubles.registry import content, sha256
+from doubles.stand import Stand
+from doubles.upstream import Upstream, wait_until
+
+pytestmark = pytest.mark.faults
+
+SETTINGS = {"cache": {"document_ttl_s": 0, "negative_ttl_s": 0}, "fetch": {"attempts": 1}}
+BODY = content(100_000, seed=1)
+
+
+@pytest.fixture
+def held(stand: Stand) -> Stand:
+    """A project of which the gateway holds 1.0 and 2.0; it asks upstream about the index each time."""
+    stand.release("1.0", BODY).release("2.0")
+    assert_right(stand.fetch(stand.file), BODY)
+    assert stand.fetch(stand.file_of("2.0")).status == 200
+    return stand
+
+
+def take_down(held: Stand) -> None:
+    """Upstream removes 1.0, and the gateway's index shows it: an old copy may be served once while it is renewed."""
+    held.release("3.0").remove("1.0")
+
+    def seen() -> bool:
+        got = held.fetch(held.index)
+        return got.status == 200 and "-3.0.tar.gz" in got.text and "-1.0.tar.gz" not in got.text
+
+    wait_until(seen, "the newer index")
+
+
+def test_a_release_gone_from_a_newer_index_is_blocked(held: Stand) -> None:
+    """403 that names the release and says why, though the bytes are kept; other releases are served on."""
+    take_down(held)
+    got = held.fetch(held.file)
+    assert got.status == 403 and got.body != BODY
+    assert held.name in got.text and "1.0" in got.text and "unblock" in got.text
+    assert held.fetch(held.file_of("2.0")).status == 200
+    assert held.fetch(held.file, headers={"range": "bytes=0-9"}).status == 403
+    assert held.fetch(held.file, method="HEAD").status == 403
+    kept = held.gateway.data / "blobs" / sha256(BODY)[:2] / sha256(BODY)
+    assert kept.read_bytes() == BODY
+
+
+def test_a_takedown_is_noticed_by_a_client_that_skips_the_index(held: Stand) -> None:
+    """A lock file leads straight to the file: there too the takedown is seen once the index has grown old."""
+    held.upstream.project(held.name).remove("1.0")
+    wait_until(lambda: held.fetch(held.file).status == 403, "the takedown to be seen at the file")
+
+
+def test_unblock_undoes_a_takedown(held: Stand) -> None:
+    """The kept bytes are served again without a restart, and stay so when the index is seen again."""
+    take_down(held)
+    assert held.fetch(held.file).status == 403
+    done = held.gateway.run("unblock", f"pkg:pypi/{held.name}@1.0")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: held.fetch(held.file).status == 200, "the release to be served again", 5)
+    held.release("4.0")
+    wait_until(lambda: "-4.0.tar.gz" in held.fetch(held.index).text, "the next index")
+    assert_right(held.fetch(held.file), BODY)
+
+
+def test_a_takedown_outlives_a_restart(upstream: Upstream, serve: Serve) -> None:
+    """The block is on disk, not in a worker's memory, and needs no upstream."""
+    held = Stand(upstream, serve(pypi=upstream.simple_url, workers=2, **SETTINGS))
+    held.release("1.0", BODY)
+    assert_right(held.fetch(held.file), BODY)
+    take_down(held)
+    assert held.gateway.stop() == 0
+    upstream.down()
+    held.gateway.restart()
+    assert held.fetch(held.file).status == 403
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_project_that_is_gone_is_believed_after_a_second_look(status: int, held: Stand) -> None:
+    """Upstream is asked twice before everything of the project is blocked."""
+    asked = len(held.seen_index())
+    held.upstream.project(held.name).disappear(status)
+    wait_until(lambda: held.fetch(held.index).status in (404, 410), "the index to be gone")
+    assert len(held.seen_index()) - asked >= 2
+    for version in ("1.0", "2.0"):
+        got = held.fetch(held.file_of(version))
+        assert got.status == 403 and held.name in got.text
+
+
+def test_one_stray_404_is_no_takedown(held: Stand) -> None:
+    """A single wrong 404 among good answers costs nobody a release."""
+    held.on_index().fault(Status(404), times=1)
+    for _ in range(3):
+        assert "-1.0.tar.gz" in held.fetch(held.index).text
+        assert_right(held.fetch(held.file), BODY)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Status(500),
+        Status(503),
+        Status(403),
+        Reset(),
+        Truncated(80),
+        LoginPage(),
+        Body(b""),
+        Body(b"{"),
+        Body(b'{"meta": {"api-version": "1.1"}, "name": "other", "versions": [], "files": []}'),
+    ],
+    ids=repr,
+)
+def test_a_failing_upstream_takes_nothing_down(failure: Fault, held: Stand) -> None:
+    """Errors, nonsense and silence leave the held index and the held files in service."""
+    held.on_index().fault(failure)
+    for _ in range(2):
+        assert "-1.0.tar.gz" in held.fetch(held.index).text
+        assert_right(held.fetch(held.file), BODY)
+    held.heal()
+    wait_until(lambda: "detail=stale" not in held.fetch(held.index).cache, "recovery", 15)
+
+
+def test_a_version_gone_from_a_packument_is_blocked_in_npms_words(stand: Stand) -> None:
+    """403 with the reason in `error`, which npm prints."""
+    package = stand.publish("1.0.0").release("2.0.0")
+    assert stand.fetch(stand.tarball).status == 200
+    package.remove("1.0.0")
+    wait_until(lambda: b'"1.0.0"' not in stand.fetch(stand.packument).body, "the newer packument")
+    got = stand.fetch(stand.tarball)
+    assert got.status == 403 and "1.0.0" in json.loads(got.body)["error"]
+    assert stand.fetch(stand.tarball.replace("1.0.0", "2.0.0")).status == 200

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from mainstay.db import schema_version
+from mainstay.db.engine import Database
+from mainstay.db.generation import load_generation
+from mainstay.db.schema import metadata
+from mainstay.errors import DataFolderError
+from unit.children import child, names
+
+OPEN = """
+import sys
+from pathlib import Path
+from mainstay.db.engine import Database
+from mainstay.db.generation import bump_generation
+print("ready", flush=True)
+sys.stdin.readline()
+database = Database.open(Path(sys.argv[1]))
+print(database.run_sync(bump_generation) > 0, flush=True)
+database.close()
+"""
+
+
+def set_revision(path: Path, revision: str) -> None:
+    """Write another schema revision into the file."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+
+def test_the_tables_are_those_that_the_queries_use(database: Database) -> None:
+    """Migrations and `schema.py` say the same."""
+    assert database.read_sync(lambda c: compare_metadata(MigrationContext.configure(c), metadata)) == []
+
+
+def test_the_known_revisions_are_one_line_that_alembic_knows() -> None:
+    """File names, numbers and Alembic's own chain agree."""
+    config = Config()
+    config.set_main_option("script_location", str(schema_version.MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    chain = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert tuple(reversed(chain)) == schema_version.known_revisions()
+
+
+def test_several_processes_open_a_fresh_folder_at_once(tmp_path: Path) -> None:
+    """One makes the schema, the others wait for it."""
+    folder = tmp_path / "data"
+    with child(OPEN, folder) as one, child(OPEN, folder) as two, child(OPEN, folder) as three:
+        processes = (one, two, three)
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "True\n"
+            assert process.wait(20) == 0
+
+
+def test_a_folder_of_a_newer_version_is_refused_with_words(database: Database, tmp_path: Path) -> None:
+    """The message names the folder and both schemas, the hint what to do; the file is not touched."""
+    database.close()
+    path = tmp_path / "mainstay.db"
+    set_revision(path, "0999")
+    before = path.read_bytes()
+    with pytest.raises(
+        DataFolderError, match=r"newer version of Mainstay \(schema 0999; this version knows up to"
+    ) as it:
+        Database.open(tmp_path)
+    assert str(tmp_path) in it.value.message
+    assert "--data" in it.value.hint
+    assert it.value.exit_code == 3
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_database_is_refused_with_words(tmp_path: Path) -> None:
+    """A file that is no database says so, with the way out."""
+    (tmp_path / "mainstay.db").write_bytes(b"not a database at all" * 500)
+    with pytest.raises(DataFolderError, match="not a database") as caught:
+        Database.open(tmp_path)
+    assert "Move mainstay.db" in caught.value.hint
+
+
+def test_a_database_with_damaged_pages_is_refused_at_the_start(database: Database, tmp_path: Path) -> None:
+    """Tables that cannot be read are found when the server starts, not with the first request."""
+    database.close()
+    path = tmp_path / "mainstay.db"
+    pages = bytearray(path.read_bytes())
+    pages[4096:] = b"\xff" * (len(pages) - 4096)
+    path.write_bytes(pages)
+    with pytest.raises(DataFolderError):
+        Database.open(tmp_path)
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    """No table is added to somebody else's file."""
+    path = tmp_path / "mainstay.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    with pytest.raises(DataFolderError, match="not a database of Mainstay"):
+        Database.open(tmp_path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    """The message names the folder."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DataFolderError, match="file/data cannot be made"):
+        Database.open(tmp_path / "file" / "data")
+
+
+def test_an_interrupted_migration_leaves_nothing_and_is_done_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables and revision come together or not at all."""
+    from alembic.ddl.impl import DefaultImpl
+
+    real = DefaultImpl.create_table
+
+    def stop_at_blob(self: DefaultImpl, table: object, **options: object) -> None:
+        if getattr(table, "name", "") == "blob":
+            raise KeyboardInterrupt
+        real(self, table, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DefaultImpl, "create_table", stop_at_blob)
+        with pytest.raises(KeyboardInterrupt):
+            Database.open(tmp_path)
+    assert schema_version.load_revision(tmp_path / "mainstay.db") is None
+    database = Database.open(tmp_path)
+    assert database.read_sync(load_generation) == 0
+    database.close()
+
+
+@pytest.mark.parametrize("name", ["a b", "50%", "what?", "ünï", "a#b"])
+def test_the_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """Blanks, per cent signs and characters that mean something in a URL are only characters."""
+    folder = tmp_path / name
+    database = Database.open(folder)
+    assert database.read_sync(load_generation) == 0
+    database.close()
+    assert names(folder) == ["mainstay.db", "mainstay.db.lock"]
