@@ -36,8 +36,11 @@ def sized_project(size_bytes: int, number: int) -> str:
 def filenames(project: str) -> list[tuple[str, int]]:
     """(filename, size in bytes) of each file of a Python project; empty where there is no such project."""
     if project == SAMPLE:
-        names = [name for n in range(SAMPLE_VERSIONS)
-                 for name in (f"sample-2.{n}.0-py3-none-any.whl", f"sample-2.{n}.0.tar.gz")]
+        names = [
+            name
+            for n in range(SAMPLE_VERSIONS)
+            for name in (f"sample-2.{n}.0-py3-none-any.whl", f"sample-2.{n}.0.tar.gz")
+        ]
         return [(name, SAMPLE_FILE_BYTES) for name in names]
     match = _SIZED.fullmatch(project)
     return [(f"{project.replace('-', '_')}-1.0-py3-none-any.whl", int(match[1]))] if match else []
@@ -70,8 +73,13 @@ def render_index(project: str, base_url: str, media_type: str) -> bytes:
     files = [_file_entry(base_url, name, size) for name, size in filenames(project)]
     if media_type == SIMPLE_JSON:
         versions = sorted({name.split("-")[1].removesuffix(".tar.gz") for name, _ in filenames(project)})
-        document = {"meta": {"_last-serial": 29_876_543, "api-version": "1.4"}, "name": project,
-                    "project-status": {"status": "active"}, "versions": versions, "files": files}
+        document = {
+            "meta": {"_last-serial": 29_876_543, "api-version": "1.4"},
+            "name": project,
+            "project-status": {"status": "active"},
+            "versions": versions,
+            "files": files,
+        }
         return json.dumps(document).encode()
     links = "".join(
         f'<a href="{entry["url"]}#sha256={entry["hashes"]["sha256"]}" '
@@ -84,10 +92,16 @@ def render_index(project: str, base_url: str, media_type: str) -> bytes:
 def _file_entry(base_url: str, name: str, size_bytes: int) -> dict[str, Any]:
     digest = file_sha256(name, size_bytes)
     return {
-        "core-metadata": False, "data-dist-info-metadata": False, "filename": name,
-        "hashes": {"sha256": digest}, "provenance": None, "requires-python": ">=3.9", "size": size_bytes,
+        "core-metadata": False,
+        "data-dist-info-metadata": False,
+        "filename": name,
+        "hashes": {"sha256": digest},
+        "provenance": None,
+        "requires-python": ">=3.9",
+        "size": size_bytes,
         "upload-time": "2026-01-05T09:41:23.123456Z",
-        "url": f"{base_url}/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{name}", "yanked": False,
+        "url": f"{base_url}/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{name}",
+        "yanked": False,
     }
 
 
@@ -103,9 +117,14 @@ def packument_pieces(name: str, base_url: str, abbreviated: bool) -> Iterator[by
     template = [part.encode() for part in around]
     numbers = [f"1.{n // 100}.{n % 100}" for n in range(count)]
     tags = json.dumps({"latest": numbers[-1]})
-    head = f'{{"name":"{name}","modified":"2026-01-05T09:41:23.123Z",' if abbreviated else (
-        f'{{"_id":"{name}","name":"{name}","description":"A widget.","readme":"{"Words. " * 300}",'
-        f'"time":{_times(numbers)},')
+    head = (
+        f'{{"name":"{name}","modified":"2026-01-05T09:41:23.123Z",'
+        if abbreviated
+        else (
+            f'{{"_id":"{name}","name":"{name}","description":"A widget.","readme":"{"Words. " * 300}",'
+            f'"time":{_times(numbers)},'
+        )
+    )
     yield f'{head}"dist-tags":{tags},"versions":{{'.encode()
     for start in range(0, count, 200):
         group = b",".join(_entry(template, name, version) for version in numbers[start : start + 200])
@@ -128,18 +147,33 @@ def _integrity(name: str, version: str) -> bytes:
 
 
 def _version(name: str, base_url: str, abbreviated: bool, count: int) -> dict[str, Any]:
-    dist = {"shasum": "0" * 40, "integrity": "@integrity@", "fileCount": 7, "unpackedSize": 31_415,
-            "tarball": f"{base_url}/npm/{name}/-/{name}-{PLACEHOLDER}.tgz",
-            "signatures": [{"keyid": "SHA256:benchmark-key", "sig": "MEUCIQD" + "A" * 80}]}
-    short = {"name": name, "version": PLACEHOLDER, "engines": {"node": ">=18"}, "dist": dist,
-             "dependencies": {f"dependency-{n}": f"^{n}.4.2" for n in range(14)}}
+    dist = {
+        "shasum": "0" * 40,
+        "integrity": "@integrity@",
+        "fileCount": 7,
+        "unpackedSize": 31_415,
+        "tarball": f"{base_url}/npm/{name}/-/{name}-{PLACEHOLDER}.tgz",
+        "signatures": [{"keyid": "SHA256:benchmark-key", "sig": "MEUCIQD" + "A" * 80}],
+    }
+    short = {
+        "name": name,
+        "version": PLACEHOLDER,
+        "engines": {"node": ">=18"},
+        "dist": dist,
+        "dependencies": {f"dependency-{n}": f"^{n}.4.2" for n in range(14)},
+    }
     if abbreviated:
         return short
     extra = 127 if count == BIG_VERSIONS else 2
     return short | {
-        "description": "A widget that does what widgets do.", "license": "MIT", "main": "index.js",
-        "author": {"name": "A. Maker", "email": "maker@registry.example"}, "_id": f"{name}@{PLACEHOLDER}",
+        "description": "A widget that does what widgets do.",
+        "license": "MIT",
+        "main": "index.js",
+        "author": {"name": "A. Maker", "email": "maker@registry.example"},
+        "_id": f"{name}@{PLACEHOLDER}",
         "repository": {"type": "git", "url": "git+https://forge.example/maker/widget.git"},
         "devDependencies": {f"development-{n}": f"~{n}.0.1" for n in range(extra)},
-        "scripts": {"test": "node --test", "build": "node build.js"}, "_nodeVersion": "20.1.0", "_npmVersion": "10.2.0",
+        "scripts": {"test": "node --test", "build": "node build.js"},
+        "_nodeVersion": "20.1.0",
+        "_npmVersion": "10.2.0",
     }

@@ -33,14 +33,26 @@ def _measure(servers: list[Server], size_bytes: int, runs: int) -> list[Row]:
     rows: list[Row] = []
     for server in servers:
         first, total = (1000 * statistics.median(values) for values in zip(*times[server.name], strict=True))
-        rows.append({"size_bytes": size_bytes, "server": server.name, "runs": runs,
-                     "first_byte_ms": round(first, 2), "total_ms": round(total, 2),
-                     "first_bytes_ms": [round(1000 * pair[0], 2) for pair in times[server.name]],
-                     "totals_ms": [round(1000 * pair[1], 2) for pair in times[server.name]]})
-        rows[-1] |= {"first_byte_ratio": round(first / rows[0]["first_byte_ms"], 3),
-                     "total_ratio": round(total / rows[0]["total_ms"], 3)}
-        print(f"cold {size_bytes / 1e6:5.0f} MB {server.name:25} first byte {first:8.2f} ms, total {total:8.1f} ms, "
-              f"{rows[-1]['first_byte_ratio']:.2f} and {rows[-1]['total_ratio']:.2f} of direct", flush=True)
+        rows.append(
+            {
+                "size_bytes": size_bytes,
+                "server": server.name,
+                "runs": runs,
+                "first_byte_ms": round(first, 2),
+                "total_ms": round(total, 2),
+                "first_bytes_ms": [round(1000 * pair[0], 2) for pair in times[server.name]],
+                "totals_ms": [round(1000 * pair[1], 2) for pair in times[server.name]],
+            }
+        )
+        rows[-1] |= {
+            "first_byte_ratio": round(first / rows[0]["first_byte_ms"], 3),
+            "total_ratio": round(total / rows[0]["total_ms"], 3),
+        }
+        print(
+            f"cold {size_bytes / 1e6:5.0f} MB {server.name:25} first byte {first:8.2f} ms, total {total:8.1f} ms, "
+            f"{rows[-1]['first_byte_ratio']:.2f} and {rows[-1]['total_ratio']:.2f} of direct",
+            flush=True,
+        )
     return rows
 
 

@@ -32,22 +32,32 @@ def _pairs(rows: list[Row], subject: str, peer: str, figure: str) -> Iterable[tu
     for (server, workers, connections), row in cells.items():
         other = cells.get((peer, workers, connections))
         if server == "mainstay" and other is not None and other[figure]:
-            yield f"{workers} workers, {connections} connections", round(row[figure] / other[figure], 2)
+            yield f"{workers}w {connections}c", round(row[figure] / other[figure], 2)
 
 
 def _rate_goal(rows: list[Row], subject: str, peer: str, least: float, figure: str) -> Row:
     cells = dict(_pairs(rows, subject, peer, figure))
     worst = min(cells.values(), default=0.0)
     unit = "rate" if figure == "rate" else "bytes per second"
-    return {"goal": f"{subject}: at least {least:g} times {peer}'s {unit}",
-            "worst": worst, "unit": "x", "met": worst >= least, "cells": cells}
+    return {
+        "goal": f"{subject}: at least {least:g} times {peer}'s {unit}",
+        "worst": worst,
+        "unit": "x",
+        "met": worst >= least,
+        "cells": cells,
+    }
 
 
 def _p99_goal(rows: list[Row], subject: str) -> Row:
     cells = dict(_pairs(rows, subject, "nginx", "p99_ms"))
     worst = max(cells.values(), default=0.0)
-    return {"goal": f"{subject}: p99 at most {P99_GOAL:g} times nginx's", "worst": worst, "unit": "x",
-            "met": worst <= P99_GOAL, "cells": cells}
+    return {
+        "goal": f"{subject}: p99 at most {P99_GOAL:g} times nginx's",
+        "worst": worst,
+        "unit": "x",
+        "met": worst <= P99_GOAL,
+        "cells": cells,
+    }
 
 
 def _cold_goals(rows: list[Row]) -> list[Row]:
@@ -57,8 +67,15 @@ def _cold_goals(rows: list[Row]) -> list[Row]:
     for text, key, most in limits:
         cells = {f"{row['size_bytes'] / 1e6:g} MB": row[key] for row in ours}
         worst = max(cells.values(), default=0.0)
-        goals.append({"goal": f"cold {text}: at most {most:g} times direct", "worst": worst, "unit": "x",
-                      "met": worst <= most, "cells": cells})
+        goals.append(
+            {
+                "goal": f"cold {text}: at most {most:g} times direct",
+                "worst": worst,
+                "unit": "x",
+                "met": worst <= most,
+                "cells": cells,
+            }
+        )
     return goals
 
 
@@ -67,13 +84,27 @@ def _memory_goals(memory: Row) -> list[Row]:
         return []
     large, documents = memory["mainstay"]["large_file"], memory["mainstay"]["packuments"]
     figures = (
-        (f"{large['clients']} clients on a cold 500 MB file: RSS of all processes grows under {GROWTH_GOAL_MB} MB",
-         large["rss_growth_mb"], "MB", GROWTH_GOAL_MB),
+        (
+            f"{large['clients']} clients on a cold 500 MB file: RSS of all processes grows under {GROWTH_GOAL_MB} MB",
+            large["rss_growth_mb"],
+            "MB",
+            GROWTH_GOAL_MB,
+        ),
         (f"{large['clients']} clients on a cold 500 MB file: one upstream request", large["upstream_requests"], "", 2),
-        (f"{documents['packuments']} packuments of 40 MB at once: under {WORKER_GOAL_MB} MB a worker",
-         documents["worker_peak_mb"], "MB", WORKER_GOAL_MB),
-        (f"meanwhile no other request delayed by more than {DELAY_GOAL_MS} ms",
-         documents["other_requests"]["max_ms"], "ms", DELAY_GOAL_MS),
+        (
+            f"{documents['packuments']} packuments of 40 MB at once: under {WORKER_GOAL_MB} MB a worker",
+            documents["worker_peak_mb"],
+            "MB",
+            WORKER_GOAL_MB,
+        ),
+        (
+            f"meanwhile no other request delayed by more than {DELAY_GOAL_MS} ms",
+            documents["other_requests"]["max_ms"],
+            "ms",
+            DELAY_GOAL_MS,
+        ),
     )
-    return [{"goal": text, "worst": value, "unit": unit, "met": value < limit, "cells": {"measured": value}}
-            for text, value, unit, limit in figures]
+    return [
+        {"goal": text, "worst": value, "unit": unit, "met": value < limit, "cells": {"measured": value}}
+        for text, value, unit, limit in figures
+    ]

@@ -36,8 +36,9 @@ def install_debian() -> None:
     if os.geteuid() != 0:
         raise SystemExit(f"bench needs Debian packages: sudo apt-get install {' '.join(missing)}")
     subprocess.run(["apt-get", "update", "-q"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing],
-                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def command_path(command: str) -> str | None:

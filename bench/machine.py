@@ -19,8 +19,10 @@ def describe_machine() -> dict[str, str | int]:
     memory = re.search(r"MemTotal:\s*(\d+) kB", Path("/proc/meminfo").read_text())
     system = platform.freedesktop_os_release()
     return {
-        "cores": len(os.sched_getaffinity(0)), "memory_mib": int(memory[1]) // 1024 if memory else 0,
-        "cpu": model[1] if model else platform.machine(), "kernel": platform.release(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_mib": int(memory[1]) // 1024 if memory else 0,
+        "cpu": model[1] if model else platform.machine(),
+        "kernel": platform.release(),
         "system": system.get("PRETTY_NAME", "unknown"),
     }
 
@@ -48,8 +50,13 @@ def describe_versions() -> dict[str, str]:
 
 def commit() -> str:
     """The revision that is measured, with a plus where the tree has changes."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False,
-                          cwd=Path(__file__).parent)
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
     return done.stdout.strip() or "no revision"
 
 

@@ -28,8 +28,9 @@ LOAD_NICE = 5
 
 def run_memory(names: Sequence[str]) -> Row:
     """Both runs on each server, every time a fresh one with two workers. nginx is the control for the probe."""
-    return {name: {"large_file": _measure(name, _large_file), "packuments": _measure(name, _packuments)}
-            for name in names}
+    return {
+        name: {"large_file": _measure(name, _large_file), "packuments": _measure(name, _packuments)} for name in names
+    }
 
 
 def _measure(name: str, measure: Callable[[Server, Server], Row]) -> Row:
@@ -45,8 +46,18 @@ def _measure(name: str, measure: Callable[[Server, Server], Row]) -> Row:
 
 def _curl(urls: Sequence[str], headers: Sequence[str]) -> list[tuple[int, int, float]]:
     """Ask for all at once. (status, bytes, seconds) of each."""
-    command = ["nice", f"-n{LOAD_NICE}", command_path("curl") or "curl", "-sS", "-Z", "--parallel-immediate",
-               "--parallel-max", str(len(urls)), "-w", r"%{http_code} %{size_download} %{time_total}\n"]
+    command = [
+        "nice",
+        f"-n{LOAD_NICE}",
+        command_path("curl") or "curl",
+        "-sS",
+        "-Z",
+        "--parallel-immediate",
+        "--parallel-max",
+        str(len(urls)),
+        "-w",
+        r"%{http_code} %{size_download} %{time_total}\n",
+    ]
     for header in headers:
         command += ["-H", header]
     for url in urls:
@@ -67,22 +78,31 @@ def _large_file(server: Server, upstream: Server) -> Row:
         replies = _curl([url] * CLIENTS, ())
     if [(status, size) for status, size, _ in replies] != [(200, LARGE_FILE_BYTES)] * CLIENTS:
         raise Unequal(f"not every client got the whole file: {sorted({reply[:2] for reply in replies})}")
-    return {"clients": CLIENTS, "file_bytes": LARGE_FILE_BYTES, "seconds": round(time.perf_counter() - started, 2),
-            "upstream_requests": _asked(upstream) - before, **_memory(watch)}
+    return {
+        "clients": CLIENTS,
+        "file_bytes": LARGE_FILE_BYTES,
+        "seconds": round(time.perf_counter() - started, 2),
+        "upstream_requests": _asked(upstream) - before,
+        **_memory(watch),
+    }
 
 
 def _memory(watch: MemoryWatch) -> Row:
-    return {"rss_before_mb": round(watch.start_total / 1e6, 1), "rss_peak_mb": round(watch.peak_total / 1e6, 1),
-            "rss_growth_mb": round((watch.peak_total - watch.start_total) / 1e6, 1),
-            "worker_peak_mb": round(watch.peak_worker / 1e6, 1)}
+    return {
+        "rss_before_mb": round(watch.start_total / 1e6, 1),
+        "rss_peak_mb": round(watch.peak_total / 1e6, 1),
+        "rss_growth_mb": round((watch.peak_total - watch.start_total) / 1e6, 1),
+        "worker_peak_mb": round(watch.peak_worker / 1e6, 1),
+    }
 
 
 def _packuments(server: Server, upstream: Server) -> Row:
     urls = [f"{server.npm_url}big-{number}" for number in range(PACKUMENTS)]
     targets = [f"{find_url(server, subject)}@{subject.accept}" for subject in (INDEX, PACKUMENT)]
     before, started = _asked(upstream), time.perf_counter()
-    probe = subprocess.Popen([sys.executable, HERE / "probe.py", *targets], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE)
+    probe = subprocess.Popen(
+        [sys.executable, HERE / "probe.py", *targets], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     with MemoryWatch(server.process.pid) as watch:
         replies = _curl(urls, ("Accept: application/json", "Accept-Encoding: gzip"))
     seconds = round(time.perf_counter() - started, 2)
@@ -91,8 +111,14 @@ def _packuments(server: Server, upstream: Server) -> Row:
         raise Unequal(f"not every packument came: {sorted({reply[0] for reply in replies})}")
     for url in urls[:: PACKUMENTS // 3]:
         _check_big(url)
-    return {"packuments": PACKUMENTS, "seconds": seconds, "upstream_requests": _asked(upstream) - before,
-            "slowest_s": round(max(reply[2] for reply in replies), 2), **_memory(watch), "other_requests": probed}
+    return {
+        "packuments": PACKUMENTS,
+        "seconds": seconds,
+        "upstream_requests": _asked(upstream) - before,
+        "slowest_s": round(max(reply[2] for reply in replies), 2),
+        **_memory(watch),
+        "other_requests": probed,
+    }
 
 
 def _check_big(url: str) -> None:

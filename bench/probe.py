@@ -1,6 +1,6 @@
 """Asks for small warm documents every 5 ms on several connections and tells the longest wait.
 
-    python bench/probe.py URL [URL ...]        ends and prints one JSON line when its standard input closes
+python bench/probe.py URL [URL ...]        ends and prints one JSON line when its standard input closes
 """
 
 from __future__ import annotations
@@ -54,9 +54,17 @@ async def main() -> None:
     for task in done - {ended}:
         task.result()
     waits.sort()
-    print(json.dumps({"requests": len(waits), "p50_ms": round(1000 * waits[len(waits) // 2], 2),
-                      "p99_ms": round(1000 * waits[len(waits) * 99 // 100], 2), "max_ms": round(1000 * waits[-1], 2),
-                      "probe_late_max_ms": round(1000 * max(late), 2)}))
+    print(
+        json.dumps(
+            {
+                "requests": len(waits),
+                "p50_ms": round(1000 * waits[len(waits) // 2], 2),
+                "p99_ms": round(1000 * waits[len(waits) * 99 // 100], 2),
+                "max_ms": round(1000 * waits[-1], 2),
+                "probe_late_max_ms": round(1000 * max(late), 2),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,23 +15,31 @@ from threading import Event, Thread
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
+PORTS = (12_000, 32_000)
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nothing listens on, from below the range that the kernel gives to others meanwhile."""
+    while True:
+        with socket.socket() as probe:
+            port = random.randrange(*PORTS)
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
-def start(command: Sequence[str | Path], port: int, log: Path, env: Mapping[str, str] | None = None,
-          nice: int = 0) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str | Path], port: int, log: Path, env: Mapping[str, str] | None = None, nice: int = 0
+) -> subprocess.Popen[bytes]:
     """Start `command` and wait until it listens. Raises SystemExit with the end of its log if it does not."""
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-            env=os.environ | dict(env or {}), start_new_session=True,
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=os.environ | dict(env or {}),
+            start_new_session=True,
         )
     if nice:
         os.setpriority(os.PRIO_PROCESS, process.pid, nice)

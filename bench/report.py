@@ -31,20 +31,42 @@ def render_tables(result: Row, source: str) -> str:
     """Goals, then warm, cold and memory figures, as Markdown."""
     machine, versions = result["machine"], result["versions"]
     parts = [
-        (f"Taken {result['date']} at revision {result['commit']}: {machine['cores']} cores of {machine['cpu']}, "
-        f"{machine['memory_mib']} MiB, kernel {machine['kernel']}, {machine['system']}; load before the run "
-        f"{result['load_before']}. All figures: `{source}`."),
+        (
+            f"Taken {result['date']} at revision {result['commit']}: {machine['cores']} cores of {machine['cpu']}, "
+            f"{machine['memory_mib']} MiB, kernel {machine['kernel']}, {machine['system']}; load before the run "
+            f"{result['load_before']}. All figures: `{source}`."
+        ),
         ", ".join(f"{name} {number}" for name, number in versions.items()) + ".",
-        "## Goals\n\n" + _table(("goal", "worst figure", "met"), (
-            (goal["goal"], f"{goal['worst']:g} {goal['unit']}".strip(), "yes" if goal["met"] else "**no**")
-            for goal in result["goals"])),
+        "## Goals\n\nw: workers, c: connections.\n\n"
+        + _table(
+            ("goal", "worst figure", "met", "each figure"),
+            (
+                (
+                    goal["goal"],
+                    f"{goal['worst']:g} {goal['unit']}".strip(),
+                    "yes" if goal["met"] else "**no**",
+                    ", ".join(f"{cell} {value:g}" for cell, value in goal["cells"].items()),
+                )
+                for goal in result["goals"]
+            ),
+        ),
         "## Warm\n\nMedian of the rounds, servers in turn. Where a server has fewer processes than workers were asked "
         "for, it has no worker mode.\n\n" + _warm_tables(result["warm"]),
-        "## Cold\n\nMedians; one worker; upstream answers after 20 ms and sends 100 MiB/s.\n\n" + _table(
+        "## Cold\n\nMedians; one worker; upstream answers after 20 ms and sends 100 MiB/s.\n\n"
+        + _table(
             ("file", "server", "first byte", "of direct", "total", "of direct"),
-            ((f"{row['size_bytes'] / 1e6:g} MB", row["server"], f"{row['first_byte_ms']:.1f} ms",
-              f"{row['first_byte_ratio']:.2f}", f"{row['total_ms']:.0f} ms", f"{row['total_ratio']:.2f}")
-             for row in result["cold"])),
+            (
+                (
+                    f"{row['size_bytes'] / 1e6:g} MB",
+                    row["server"],
+                    f"{row['first_byte_ms']:.1f} ms",
+                    f"{row['first_byte_ratio']:.2f}",
+                    f"{row['total_ms']:.0f} ms",
+                    f"{row['total_ratio']:.2f}",
+                )
+                for row in result["cold"]
+            ),
+        ),
     ]
     if result["memory"]:
         parts.append("## Memory\n\n" + _memory_table(result["memory"]))
@@ -60,12 +82,38 @@ def _warm_tables(rows: list[Row]) -> str:
     tables = []
     for subject in dict.fromkeys(row["subject"] for row in rows):
         chosen = [row for row in rows if row["subject"] == subject]
-        tables.append(f"### {subject}\n\n" + _table(
-            ("workers", "clients", "server", "processes", "body", "requests/s", "MB/s", "p50 ms", "p99 ms", "failed"),
-            ((str(row["workers"]), str(row["connections"]), row["server"], str(row["processes"]),
-              f"{row['body_bytes'] / 1000:,.1f} KB", f"{row['rate']:,.1f}", f"{row['mb_per_s']:,.1f}",
-              f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}",
-              _failures(row)) for row in chosen)))
+        tables.append(
+            f"### {subject}\n\n"
+            + _table(
+                (
+                    "workers",
+                    "clients",
+                    "server",
+                    "processes",
+                    "body",
+                    "requests/s",
+                    "MB/s",
+                    "p50 ms",
+                    "p99 ms",
+                    "failed",
+                ),
+                (
+                    (
+                        str(row["workers"]),
+                        str(row["connections"]),
+                        row["server"],
+                        str(row["processes"]),
+                        f"{row['body_bytes'] / 1000:,.1f} KB",
+                        f"{row['rate']:,.1f}",
+                        f"{row['mb_per_s']:,.1f}",
+                        f"{row['p50_ms']:.2f}",
+                        f"{row['p99_ms']:.2f}",
+                        _failures(row),
+                    )
+                    for row in chosen
+                ),
+            )
+        )
     return "\n\n".join(tables)
 
 
@@ -83,13 +131,19 @@ def _memory_rows(runs: Row) -> tuple[tuple[str, str], ...]:
     large, documents = runs["large_file"], runs["packuments"]
     other = documents["other_requests"]
     return (
-        ("500 MB file, 50 clients: RSS before, peak, growth",
-         f"{large['rss_before_mb']}, {large['rss_peak_mb']}, {large['rss_growth_mb']} MB"),
+        (
+            "500 MB file, 50 clients: RSS before, peak, growth",
+            f"{large['rss_before_mb']}, {large['rss_peak_mb']}, {large['rss_growth_mb']} MB",
+        ),
         ("500 MB file, 50 clients: seconds, upstream requests", f"{large['seconds']}, {large['upstream_requests']}"),
-        ("50 packuments: RSS before, peak; largest worker with its children",
-         f"{documents['rss_before_mb']}, {documents['rss_peak_mb']}; {documents['worker_peak_mb']} MB"),
+        (
+            "50 packuments: RSS before, peak; largest worker with its children",
+            f"{documents['rss_before_mb']}, {documents['rss_peak_mb']}; {documents['worker_peak_mb']} MB",
+        ),
         ("50 packuments: seconds for all, slowest", f"{documents['seconds']}, {documents['slowest_s']}"),
-        (f"other requests meanwhile (goal {DELAY_GOAL_MS} ms): median, p99, longest",
-         f"{other['p50_ms']}, {other['p99_ms']}, {other['max_ms']} ms of {other['requests']} requests"),
+        (
+            f"other requests meanwhile (goal {DELAY_GOAL_MS} ms): median, p99, longest",
+            f"{other['p50_ms']}, {other['p99_ms']}, {other['max_ms']} ms of {other['requests']} requests",
+        ),
         ("how late the probe itself woke at worst", f"{other['probe_late_max_ms']} ms"),
     )

@@ -1,7 +1,7 @@
 """Mainstay against nginx, devpi, proxpi, simple-repository-server and Verdaccio on this machine, in one run.
 
-    make bench                                   everything, about 15 minutes; writes docs/performance.md
-    .venv/bin/python bench/run.py --quick        under 4 minutes; writes only .tools/bench/quick.json
+make bench                                   everything, about 15 minutes; writes docs/performance.md
+.venv/bin/python bench/run.py --quick        under 4 minutes; writes only .tools/bench/quick.json
 """
 
 from __future__ import annotations
@@ -44,9 +44,17 @@ def main() -> None:
         raise SystemExit(f"--servers: {', '.join(sorted(unknown))} unknown; one of {', '.join(STARTERS)}")
     install_all()
     now = datetime.now(UTC)
-    result: Row = {"date": now.isoformat(timespec="seconds"), "commit": commit(), "quick": given.quick,
-              "machine": describe_machine(), "versions": describe_versions(), "load_before": load_average(),
-              "warm": [], "cold": [], "memory": {}}
+    result: Row = {
+        "date": now.isoformat(timespec="seconds"),
+        "commit": commit(),
+        "quick": given.quick,
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        "load_before": load_average(),
+        "warm": [],
+        "cold": [],
+        "memory": {},
+    }
     if "memory" in parts:
         result["memory"] = run_memory([name for name in names if name in MEMORY_PEERS[: 1 if given.quick else 2]])
     if "cold" in parts:

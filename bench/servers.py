@@ -36,7 +36,6 @@ class Server:
     rebase: tuple[str, str] | None = None
 
 
-
 def start_upstream(folder: Path, *, delay_ms: float = 0, rate_mib: float = 0, nice: int = 0) -> Server:
     """The upstream double itself."""
     port = free_port()
@@ -57,8 +56,24 @@ def start_mainstay(folder: Path, upstream: Server, workers: int) -> Server:
         f'[ecosystems.pypi]\nupstream = "{upstream.simple_url}"\n[ecosystems.npm]\nupstream = "{upstream.npm_url}"\n'
     )
     process = start(
-        [sys.executable, "-m", "mainstay", "serve", "--config", config, "--host", "127.0.0.1", "--port", str(port),
-         "--data", folder / "data", "--workers", str(workers)], port, folder / "mainstay.log",
+        [
+            sys.executable,
+            "-m",
+            "mainstay",
+            "serve",
+            "--config",
+            config,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--data",
+            folder / "data",
+            "--workers",
+            str(workers),
+        ],
+        port,
+        folder / "mainstay.log",
     )
     base = f"http://127.0.0.1:{port}"
     return Server("mainstay", workers, process, f"{base}/pypi/simple/", f"{base}/npm/")
@@ -67,8 +82,13 @@ def start_mainstay(folder: Path, upstream: Server, workers: int) -> Server:
 def start_nginx(folder: Path, upstream: Server, workers: int) -> Server:
     """nginx with proxy_cache; links are not rewritten, so file addresses are moved to it."""
     port, config = free_port(), folder / "nginx.conf"
-    values = {"user": getpass.getuser(), "workers": workers, "folder": folder, "port": port,
-              "upstream_port": _root(upstream).rpartition(":")[2]}
+    values = {
+        "user": getpass.getuser(),
+        "workers": workers,
+        "folder": folder,
+        "port": port,
+        "upstream_port": _root(upstream).rpartition(":")[2],
+    }
     config.write_text(Template((HERE / "nginx.conf.template").read_text()).substitute(values))
     process = start([command_path("nginx") or "nginx", "-c", config, "-p", folder], port, folder / "nginx.log")
     base = f"http://127.0.0.1:{port}"
@@ -79,12 +99,32 @@ def start_devpi(folder: Path, upstream: Server, _workers: int) -> Server:
     """devpi-server with one mirror index. It has threads in one process, however many workers are asked for."""
     port, tools, data = free_port(), TOOLS / "devpi-server" / "bin", folder / "data"
     with (folder / "init.log").open("wb") as log:
-        subprocess.run([tools / "devpi-init", "--serverdir", data, "--no-root-pypi", "--root-passwd", "bench"],
-                       check=True, stdout=log, stderr=log)
+        subprocess.run(
+            [tools / "devpi-init", "--serverdir", data, "--no-root-pypi", "--root-passwd", "bench"],
+            check=True,
+            stdout=log,
+            stderr=log,
+        )
     process = start(
-        [tools / "devpi-server", "--serverdir", data, "--host", "127.0.0.1", "--port", str(port), "--threads", "50",
-         "--connection-limit", "1000", "--mirror-cache-expiry", str(HOT_S), "--request-timeout", "60"],
-        port, folder / "devpi.log",
+        [
+            tools / "devpi-server",
+            "--serverdir",
+            data,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--threads",
+            "50",
+            "--connection-limit",
+            "1000",
+            "--mirror-cache-expiry",
+            str(HOT_S),
+            "--request-timeout",
+            "60",
+        ],
+        port,
+        folder / "devpi.log",
     )
     base = f"http://127.0.0.1:{port}"
     login = _send_json("POST", f"{base}/+login", {"user": "root", "password": "bench"}, {})
@@ -98,8 +138,12 @@ def _basic(user: str, password: str) -> str:
 
 
 def _send_json(method: str, url: str, value: object, headers: dict[str, str]) -> Any:
-    request = urllib.request.Request(url, json.dumps(value).encode(), method=method, headers={
-        "Content-Type": "application/json", "Accept": "application/json", **headers})
+    request = urllib.request.Request(
+        url,
+        json.dumps(value).encode(),
+        method=method,
+        headers={"Content-Type": "application/json", "Accept": "application/json", **headers},
+    )
     with urllib.request.urlopen(request, timeout=60) as reply:
         return json.load(reply)
 
@@ -109,9 +153,27 @@ def start_proxpi(folder: Path, upstream: Server, workers: int) -> Server:
     port, tools = free_port(), TOOLS / "proxpi" / "bin"
     env = {"PROXPI_INDEX_URL": upstream.simple_url, "PROXPI_INDEX_TTL": str(HOT_S), "PROXPI_DOWNLOAD_TIMEOUT": "60"}
     process = start(
-        [tools / "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(workers), "--worker-class", "gthread",
-         "--threads", "16", "--keep-alive", "75", "--timeout", "120", "--access-logfile", folder / "access.log",
-         "proxpi.server:app"], port, folder / "proxpi.log", env,
+        [
+            tools / "gunicorn",
+            "--bind",
+            f"127.0.0.1:{port}",
+            "--workers",
+            str(workers),
+            "--worker-class",
+            "gthread",
+            "--threads",
+            "16",
+            "--keep-alive",
+            "75",
+            "--timeout",
+            "120",
+            "--access-logfile",
+            folder / "access.log",
+            "proxpi.server:app",
+        ],
+        port,
+        folder / "proxpi.log",
+        env,
     )
     return Server("proxpi", workers, process, f"http://127.0.0.1:{port}/index/")
 
@@ -124,8 +186,20 @@ def start_simple_repository(folder: Path, upstream: Server, workers: int) -> Ser
         f"app = create_app([{upstream.simple_url!r}], stream_http_resources=True)\n"
     )
     process = start(
-        [TOOLS / "simple-repository-server" / "bin" / "uvicorn", "peer:app", "--app-dir", folder, "--host", "127.0.0.1",
-         "--port", str(port), "--workers", str(workers)], port, folder / "simple-repository.log",
+        [
+            TOOLS / "simple-repository-server" / "bin" / "uvicorn",
+            "peer:app",
+            "--app-dir",
+            folder,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            str(workers),
+        ],
+        port,
+        folder / "simple-repository.log",
     )
     return Server("simple-repository-server", workers, process, f"http://127.0.0.1:{port}/simple/")
 
@@ -139,20 +213,29 @@ def start_verdaccio(folder: Path, upstream: Server, workers: int) -> Server:
         "packages:\n  '**':\n    access: $all\n    proxy: up\n"
         f"log: {{type: file, path: {folder}/access.log, level: http}}\n"
     )
-    process = start(["node", HERE / "verdaccio.cjs", TOOLS / "verdaccio", config, str(port), str(workers)], port,
-                    folder / "verdaccio.log", {"NODE_ENV": "production"})
+    process = start(
+        ["node", HERE / "verdaccio.cjs", TOOLS / "verdaccio", config, str(port), str(workers)],
+        port,
+        folder / "verdaccio.log",
+        {"NODE_ENV": "production"},
+    )
     return Server("verdaccio", workers, process, npm_url=f"http://127.0.0.1:{port}/")
 
 
 STARTERS: dict[str, Callable[[Path, Server, int], Server]] = {
-    "mainstay": start_mainstay, "nginx": start_nginx, "devpi": start_devpi, "proxpi": start_proxpi,
-    "simple-repository-server": start_simple_repository, "verdaccio": start_verdaccio,
+    "mainstay": start_mainstay,
+    "nginx": start_nginx,
+    "devpi": start_devpi,
+    "proxpi": start_proxpi,
+    "simple-repository-server": start_simple_repository,
+    "verdaccio": start_verdaccio,
 }
 
 
 @contextmanager
-def running(names: Sequence[str], workers: int, *, delay_ms: float = 0, rate_mib: float = 0,
-            upstream_nice: int = 0) -> Iterator[tuple[Server, list[Server]]]:
+def running(
+    names: Sequence[str], workers: int, *, delay_ms: float = 0, rate_mib: float = 0, upstream_nice: int = 0
+) -> Iterator[tuple[Server, list[Server]]]:
     """A fresh upstream and fresh servers in a temporary folder; their logs are kept where something fails."""
     with TemporaryDirectory(prefix="bench-") as name:
         folder, started = Path(name), []

@@ -38,8 +38,11 @@ class Subject:
 
 INDEX = Subject("index", bodies.SAMPLE, accept=bodies.SIMPLE_JSON)
 FILE_100K = Subject("file 100 KB", bodies.SAMPLE, bodies.filenames(bodies.SAMPLE)[0][0])
-FILE_20M = Subject("file 20 MB", bodies.sized_project(FILE_20M_BYTES, 0),
-                   bodies.filenames(bodies.sized_project(FILE_20M_BYTES, 0))[0][0])
+FILE_20M = Subject(
+    "file 20 MB",
+    bodies.sized_project(FILE_20M_BYTES, 0),
+    bodies.filenames(bodies.sized_project(FILE_20M_BYTES, 0))[0][0],
+)
 PACKUMENT = Subject("abbreviated packument", bodies.WIDGET, accept=bodies.ABBREVIATED, npm=True)
 SUBJECTS = (INDEX, FILE_100K, FILE_20M, PACKUMENT)
 

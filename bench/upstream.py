@@ -64,8 +64,11 @@ class Double:
             return _whole(bodies.render_index(parts[1], self.base_url, kind), kind, headers)
         if parts[0] == "packages" and parts[-1] in self.sizes:
             size = self.sizes[parts[-1]]
-            kept = {"Content-Type": "application/octet-stream", "ETag": f'"{parts[-2]}"',
-                    "Cache-Control": "max-age=365000000, immutable, public"}
+            kept = {
+                "Content-Type": "application/octet-stream",
+                "ETag": f'"{parts[-2]}"',
+                "Cache-Control": "max-age=365000000, immutable, public",
+            }
             return Reply(200, kept, bodies.file_pieces(parts[-1], size), size)
         if parts[0] == "npm" and len(parts) == 2 and bodies.packument_versions(parts[1]):
             return self._packument(parts[1], headers)

@@ -38,8 +38,9 @@ def run_warm(names: list[str], workers: int, connections: list[int], rounds: int
         return _measure(upstream, servers, workers, connections, rounds, seconds)
 
 
-def _measure(upstream: Server, servers: list[Server], workers: int, connections: list[int], rounds: int,
-             seconds: float) -> list[Row]:
+def _measure(
+    upstream: Server, servers: list[Server], workers: int, connections: list[int], rounds: int, seconds: float
+) -> list[Row]:
     rows = []
     for subject in SUBJECTS:
         targets = _warm_up(upstream, servers, subject)
@@ -53,10 +54,17 @@ def _measure(upstream: Server, servers: list[Server], workers: int, connections:
                         runs[target.server.name].append(run)
             for target in targets:
                 server = target.server
-                row = {"subject": subject.name, "workers": workers, "connections": count, "server": server.name,
-                       "processes": server.processes, "body_bytes": target.body_bytes,
-                       "failed_while_warming": target.failures, **_median(runs[server.name]),
-                       "rss_mb": round(sum(map(rss_bytes, descendants(server.process.pid))) / 1e6, 1)}
+                row = {
+                    "subject": subject.name,
+                    "workers": workers,
+                    "connections": count,
+                    "server": server.name,
+                    "processes": server.processes,
+                    "body_bytes": target.body_bytes,
+                    "failed_while_warming": target.failures,
+                    **_median(runs[server.name]),
+                    "rss_mb": round(sum(map(rss_bytes, descendants(server.process.pid))) / 1e6, 1),
+                }
                 rows.append(row)
                 print(_line(row), flush=True)
     return rows
@@ -84,8 +92,20 @@ def _warm_up(upstream: Server, servers: list[Server], subject: Subject) -> list[
 def run_wrk(url: str, accept: str, connections: int, seconds: float, body_bytes: int) -> Row:
     """One run of wrk with one thread. Raises Unequal where replies carried less than the body."""
     length = f"-d{max(1, round(seconds))}s"
-    command = [command_path("wrk") or "wrk", "-t1", f"-c{connections}", length, "--timeout", "30s", "--latency",
-               "-s", str(HERE / "latency.lua"), "-H", f"Accept: {accept}", url]
+    command = [
+        command_path("wrk") or "wrk",
+        "-t1",
+        f"-c{connections}",
+        length,
+        "--timeout",
+        "30s",
+        "--latency",
+        "-s",
+        str(HERE / "latency.lua"),
+        "-H",
+        f"Accept: {accept}",
+        url,
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     match = re.search(r"^@(.+)$", said, re.MULTILINE)
     if match is None:
@@ -101,14 +121,23 @@ def run_wrk(url: str, accept: str, connections: int, seconds: float, body_bytes:
 
 def _median(runs: list[Row]) -> Row:
     values = {key: round(statistics.median(run[key] for run in runs), 1) for key in ("rate", "mb_per_s")}
-    times = {f"{at}_ms": round(statistics.median(run[f"{at}_us"] for run in runs) / 1000, 3)
-             for at in ("p50", "p99", "max")}
+    times = {
+        f"{at}_ms": round(statistics.median(run[f"{at}_us"] for run in runs) / 1000, 3) for at in ("p50", "p99", "max")
+    }
     errors: dict[str, int] = {kind: sum(run["errors"][kind] for run in runs) for kind in runs[0]["errors"]}
-    return values | times | {"rates": [round(run["rate"], 1) for run in runs],
-                             "p99s_ms": [round(run["p99_us"] / 1000, 3) for run in runs],
-                             "errors": {kind: number for kind, number in errors.items() if number}}
+    return (
+        values
+        | times
+        | {
+            "rates": [round(run["rate"], 1) for run in runs],
+            "p99s_ms": [round(run["p99_us"] / 1000, 3) for run in runs],
+            "errors": {kind: number for kind, number in errors.items() if number},
+        }
+    )
 
 
 def _line(row: Row) -> str:
-    return (f"{row['subject']:22} {row['workers']}w {row['connections']:4}c {row['server']:25} {row['rate']:10.1f}/s "
-            f"{row['mb_per_s']:8.1f} MB/s  p99 {row['p99_ms']:9.2f} ms  {row['errors'] or ''}")
+    return (
+        f"{row['subject']:22} {row['workers']}w {row['connections']:4}c {row['server']:25} {row['rate']:10.1f}/s "
+        f"{row['mb_per_s']:8.1f} MB/s  p99 {row['p99_ms']:9.2f} ms  {row['errors'] or ''}"
+    )

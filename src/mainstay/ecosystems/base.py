@@ -42,10 +42,10 @@ class Ecosystem(ABC):
 
     @abstractmethod
     def bases(self, upstream: str) -> Mapping[str, str]:
-        """Each role's base URL, ending in a slash, for a registry at `upstream`. Learned roles are absent."""
+        """Each role's base URL, ending in a slash, for the registry `upstream`. Learned roles are absent."""
 
     def find_upstreams(self, found: Mapping[str, str]) -> list[Found]:
-        """The registries that the clients' configuration names. Texts may be malformed: what is not clear is ignored."""
+        """The registries that the clients' configuration names. Malformed texts: what is not clear is ignored."""
         return []
 
     @abstractmethod

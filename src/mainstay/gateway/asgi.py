@@ -11,7 +11,7 @@ from mainstay.errors import MainstayError, MethodRefused
 from mainstay.gateway.call import ORIGIN_KEY, Bases, Call
 from mainstay.gateway.conditional import matches
 from mainstay.gateway.handle import Handler
-from mainstay.gateway.hot import BODY_BYTES, Hot, HotReplies, RawHeaders
+from mainstay.gateway.hot import BODY_BYTES, Hot, HotReplies, Key, RawHeaders
 from mainstay.gateway.pages import Pages
 from mainstay.gateway.record import Recorder
 from mainstay.gateway.refuse import refusal
@@ -27,7 +27,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HEADER_BYTES = 64 * 1024
-_KEYED = (b"accept", b"accept-encoding", b"host", b"mainstay-links")
 _LONG_WAY = frozenset({b"authorization", b"range", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"})
 _log = get_logger(__name__)
 
@@ -62,6 +61,7 @@ class Application:
             return
         started = time.perf_counter()
         found: dict[bytes, bytes] = {}
+        key: Key = ()
         short_way = scope["method"] == "GET" and not scope["query_string"] and ORIGIN_KEY not in scope
         for name, value in scope["headers"]:
             found[name] = value
@@ -69,15 +69,19 @@ class Application:
                 short_way = False
         if short_way:
             get = found.get
-            key = (scope["raw_path"], *[get(name, b"") for name in _KEYED])
+            key = (
+                scope["raw_path"],
+                get(b"accept", b""),
+                get(b"accept-encoding", b""),
+                get(b"host", b""),
+                get(b"mainstay-links", b""),
+            )
             entry = self._hot.entries.get(key)
             if entry is not None:
                 if entry.generation == self._shared.generation and entry.expires_at > time.monotonic():
                     await self._send_hot(entry, get(b"if-none-match"), send, scope, started)
                     return
                 self._hot.drop(key)
-        else:
-            key = ()
         await self._long_way(scope, found, receive, send, started, key)
 
     async def _send_hot(self, entry: Hot, wanted: bytes | None, send: Send, scope: Scope, started: float) -> None:
@@ -86,11 +90,11 @@ class Application:
         if wanted is not None and entry.etag and matches(wanted.decode("latin-1"), entry.etag.decode("latin-1")):
             await send({"type": "http.response.start", "status": 304, "headers": entry.short_headers})
             await send({"type": "http.response.body", "body": b""})
-            self._recorder.record(entry.note, "hit", 304, 0, scope, started)
+            self._recorder.record_hit(entry.note, entry.cells, 304, 0, scope, started)
             return
         await send({"type": "http.response.start", "status": 200, "headers": entry.headers})
         await send({"type": "http.response.body", "body": body})
-        self._recorder.record(entry.note, "hit", 200, len(body), scope, started)
+        self._recorder.record_hit(entry.note, entry.cells, 200, len(body), scope, started)
 
     async def _long_way(
         self,
@@ -99,7 +103,7 @@ class Application:
         receive: Receive,
         send: Send,
         started: float,
-        key: tuple[bytes, ...],
+        key: Key,
     ) -> None:
         sender = Sender(receive, send)
         note = Note()
@@ -140,7 +144,7 @@ class Application:
             sender.body(),
         )
 
-    def _keep_hot(self, key: tuple[bytes, ...], reply: Reply) -> Reply:
+    def _keep_hot(self, key: Key, reply: Reply) -> Reply:
         """Keep what may be given again as it is; a small stored file is read into memory on this occasion."""
         if not isinstance(reply, Bytes | StoredFile) or reply.fresh_s <= 0 or reply.status != 200:
             return reply
@@ -162,6 +166,7 @@ class Application:
             short,
             reply.body,
             kept,
+            self._recorder.cells(kept),
         )
         self._hot.keep(key, entry)
         return reply

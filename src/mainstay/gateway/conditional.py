@@ -32,8 +32,7 @@ class Unsatisfiable(ValueError):
 
 
 def matches(if_none_match: str, etag: str) -> bool:
-    """Whether the client has this representation: weak comparison (section 8.8.3.2). The gzip form of a document carries
-    the suffix -gz; a cache between may ask with either, and each matches only itself."""
+    """Whether the client has this representation: weak comparison (section 8.8.3.2)."""
     if if_none_match.strip() == "*":
         return True
     return any(_weak(tag) == _weak(etag) for tag in if_none_match.split(","))

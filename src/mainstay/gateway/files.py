@@ -79,6 +79,7 @@ class FileReplies:
         note.outcome, note.upstream, note.version = how, stored.upstream, stored.version
         etag = f'"{stored.digest.removeprefix("sha256:")}"'
         headers = _headers(view, stored.media_type, etag, stored.last_modified, how)
+        headers.append(("mainstay-verified", stored.verified))
         fresh_s = 0.0 if view.scope else self._fresh_s
         whole = StoredFile(200, headers, descriptor, 0, stored.size, stored.size, stored.digest, note, fresh_s)
         return ranged_file(call, whole, etag, stored.last_modified)

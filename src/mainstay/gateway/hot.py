@@ -31,6 +31,7 @@ class Hot:
     short_headers: RawHeaders
     body: bytes
     note: Note
+    cells: tuple[list[int], list[int]]
 
 
 class HotReplies:

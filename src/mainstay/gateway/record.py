@@ -53,27 +53,51 @@ class Recorder:
             if note.error and status >= 400:
                 self._metrics.count_refused(note.ecosystem, note.kind, note.error)
         if self._access is not None:
-            client = scope.get("client")
-            self._access.record(
-                Entry(
-                    round(time.time(), 3),
-                    scope["method"],
-                    scope["path"],
-                    status,
-                    size_bytes,
-                    round((time.perf_counter() - started) * 1000, 2),
-                    outcome,
-                    client[0] if client else "",
-                    note.ecosystem,
-                    note.kind,
-                    note.project,
-                    note.version,
-                    note.upstream,
-                    note.error,
-                )
-            )
+            self._access.record(_entry(note, outcome, status, size_bytes, scope, started))
+
+    def cells(self, note: Note) -> tuple[list[int], list[int]]:
+        """The counters of a reply that is given again and again."""
+        return self._metrics.hit_cells(note.ecosystem, note.kind)
+
+    def record_hit(
+        self,
+        note: Note,
+        cells: tuple[list[int], list[int]],
+        status: int,
+        size_bytes: int,
+        scope: MutableMapping[str, Any],
+        started: float,
+    ) -> None:
+        """As `record`, for a kept reply: the same in a third of the time."""
+        for cell in cells:
+            cell[0] += 1
+            cell[1] += size_bytes
+        if self._access is not None:
+            self._access.record(_entry(note, "hit", status, size_bytes, scope, started))
 
     def refused(self, note: Note, reason: str) -> None:
         """A transfer was broken off after its headers were out."""
         if note.ecosystem:
             self._metrics.count_refused(note.ecosystem, note.kind, reason)
+
+
+def _entry(
+    note: Note, outcome: str, status: int, size_bytes: int, scope: MutableMapping[str, Any], started: float
+) -> Entry:
+    client = scope.get("client")
+    return Entry(
+        time.time(),
+        scope["method"],
+        scope["path"],
+        status,
+        size_bytes,
+        (time.perf_counter() - started) * 1000,
+        outcome,
+        client[0] if client else "",
+        note.ecosystem,
+        note.kind,
+        note.project,
+        note.version,
+        note.upstream,
+        note.error,
+    )

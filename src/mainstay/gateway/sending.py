@@ -2,7 +2,7 @@
 
 After a client has gone granian's `send` returns at once, raises nothing and does not yield: a loop of read and send
 would race through the rest of the file and freeze every other request. So a task waits for `http.disconnect`, and the
-loops give way to it. A body shorter than announced leaves the client waiting unless the stream is ended: an error is raised then.
+loops give way to it. A body that ends early is ended by an error, which cuts the connection.
 """
 
 from __future__ import annotations

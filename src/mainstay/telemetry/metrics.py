@@ -52,12 +52,14 @@ class _Tally:
         self._outcomes = outcomes
         self._done: dict[Key, tuple[int, int]] = {}
 
-    def add(self, ecosystem: str, kind: str, outcome: str, size_bytes: int) -> None:
-        key = (ecosystem, kind, outcome)
-        cell = self.cells.get(key)
-        if cell is None:
+    def touch(self, ecosystem: str, kind: str, outcome: str) -> None:
+        if (ecosystem, kind, outcome) not in self.cells:
             _check_labels(ecosystem, kind, outcome, self._outcomes)
-            cell = self.cells[key] = [0, 0]
+            self.cells[ecosystem, kind, outcome] = [0, 0]
+
+    def add(self, ecosystem: str, kind: str, outcome: str, size_bytes: int) -> None:
+        self.touch(ecosystem, kind, outcome)
+        cell = self.cells[ecosystem, kind, outcome]
         cell[0] += 1
         cell[1] += size_bytes
 
@@ -136,6 +138,13 @@ class Metrics:
             ValueError: a label that is not one of the few allowed; a package's name would make endless series.
         """
         self._replies.add(ecosystem, kind, outcome, size_bytes)
+
+    def hit_cells(self, ecosystem: str, kind: str) -> tuple[list[int], list[int]]:
+        """The [number, bytes] of hits and of what upstream was spared, for a caller that adds to them by itself: on the
+        warm path two calls saved are a tenth of the time."""
+        self._replies.touch(ecosystem, kind, "hit")
+        self._saved.touch(ecosystem, kind, "")
+        return self._replies.cells[ecosystem, kind, "hit"], self._saved.cells[ecosystem, kind, ""]
 
     def count_upstream(self, ecosystem: str, kind: str, outcome: str, size_bytes: int) -> None:
         """Upstream was asked and sent that much; `outcome` is a short lower-case word."""
