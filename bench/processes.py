@@ -38,7 +38,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            env=os.environ | dict(env or {}),
+            env=_clean_environment() | dict(env or {}),
             start_new_session=True,
         )
     if nice:
@@ -51,6 +51,15 @@ def start(
         time.sleep(0.05)
     stop(process)
     raise SystemExit(f"{command[0]} did not start listening on {port}:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without proxies and settings that would change what is measured."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and not name.startswith("MAINSTAY_")
+    }
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

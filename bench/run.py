@@ -7,6 +7,7 @@ make bench                                   everything, about 15 minutes; write
 from __future__ import annotations
 
 import argparse
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Install, measure, judge, write."""
     given = parse_arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are ended too
     names, parts = given.servers.split(","), given.only or list(PARTS)
     unknown = set(names) - set(STARTERS)
     if unknown:

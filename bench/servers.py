@@ -144,7 +144,8 @@ def _send_json(method: str, url: str, value: object, headers: dict[str, str]) ->
         method=method,
         headers={"Content-Type": "application/json", "Accept": "application/json", **headers},
     )
-    with urllib.request.urlopen(request, timeout=60) as reply:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as reply:
         return json.load(reply)
 
 

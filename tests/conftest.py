@@ -13,6 +13,8 @@ from doubles.gateway import Gateway, Serve, Tree
 from doubles.stand import Stand
 from doubles.upstream import Upstream
 
+NOWHERE = "http://registry.invalid/"
+
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
@@ -71,8 +73,9 @@ def serving(folder: Path) -> Iterator[Serve]:
         prefix: tuple[str, ...] = (),
         **tables: Tree,
     ) -> Gateway:
-        named = {"pypi": pypi, "npm": npm}
-        ecosystems: Tree = {name: {"upstream": value} for name, value in named.items() if value}
+        # What is not named must not be found on this machine: no test may reach a real registry.
+        named = {"pypi": pypi or NOWHERE, "npm": npm or NOWHERE}
+        ecosystems: Tree = {name: {"upstream": value} for name, value in named.items()}
         settings: Tree = {**tables, "ecosystems": ecosystems}
         gateway = Gateway(folder / f"gateway{len(running)}", settings, workers=workers, prefix=prefix)
         running.append(gateway)

@@ -51,7 +51,9 @@ from mainstay.upstream.takedowns import Takedowns
 
 BOOT_VARIABLE = "MAINSTAY_BOOT"
 KEEP_EVERY_S = 30.0
-FLUSH_EVERY_S = 1.0
+FLUSH_EVERY_S = 0.25
+SCAN_EVERY_ROUNDS = 120
+"""How often eviction also compares the folder with the catalog, which looks at every blob."""
 METRICS_FOLDER = "metrics"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -74,6 +76,7 @@ class Gateway:
         self._workers = workers
         self._stops: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._ready = False
+        self._rounds = 0
         self.app: Application = self._compose(folder)
 
     def _compose(self, folder: Path) -> Application:
@@ -173,7 +176,9 @@ class Gateway:
     async def _keep(self) -> None:
         await self._touch()
         budget = parse_size(self.config.cache.size)
-        done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget)
+        scan = self._rounds % SCAN_EVERY_ROUNDS == 0
+        self._rounds += 1
+        done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget, scan=scan)
         if not done.busy:
             self.metrics.set_store_bytes(done.total_bytes)
         if done.blobs:
@@ -301,7 +306,9 @@ def prepare_serve(config: Config) -> Registry:
 
 def worker_count(config: Config) -> int:
     """Workers asked for, or one per core."""
-    return config.server.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if config.server.workers:
+        return config.server.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def listen_url(config: Config) -> str:

@@ -23,6 +23,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
+_PLAIN_VARIABLES = {"MAINSTAY_DATA": "data", "MAINSTAY_PUBLIC_URL": "public_url"}
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?\s*")
 _UNIT = {None: 1, "B": 1} | {
     name: base**power
@@ -132,7 +133,8 @@ class Config(Section, frozen=True):
     data: str = ""
     """One folder that holds everything; default: the user's data folder. Also MAINSTAY_DATA."""
     public_url: str = ""
-    """Address that clients reach the gateway by; links are built from it where a protocol needs them absolute."""
+    """Address that clients reach the gateway by; links are built from it where a protocol needs them absolute. Also
+    MAINSTAY_PUBLIC_URL."""
     server: Server = msgspec.field(default_factory=Server)
     cache: Cache = msgspec.field(default_factory=Cache)
     fetch: Fetch = msgspec.field(default_factory=Fetch)
@@ -201,8 +203,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in environ.items():
-        if name == "MAINSTAY_DATA" and value:
-            tree["data"] = value
+        if name in _PLAIN_VARIABLES and value:
+            tree[_PLAIN_VARIABLES[name]] = value
         elif name.startswith("MAINSTAY_") and "__" in name:
             section, _, key = name.removeprefix("MAINSTAY_").lower().partition("__")
             parts = [section, *key.split("__")]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from granian.constants import Interfaces, Loops
+from granian.constants import Interfaces, Loops, SSLProtocols
 from granian.server import Server
 
 from mainstay import __version__
@@ -47,6 +47,7 @@ def run_server(config: Config, path: Path | None, flags: dict[str, Any]) -> None
         respawn_interval=0.1,
         ssl_cert=Path(config.server.tls_cert) if config.server.tls_cert else None,
         ssl_key=Path(config.server.tls_key) if config.server.tls_key else None,
+        ssl_protocol_min=SSLProtocols.tls12,
         log_access=False,
         log_enabled=config.log.level == "debug",
         backlog=4096,

@@ -86,6 +86,18 @@ def test_a_no_proxy_entry_for_a_registry_does_not_lead_past_the_gateway(
     run(lane, client, tmp_path, **{**both, "NO_PROXY": "intra.example", "no_proxy": "intra.example"}, **dead_proxy())
 
 
+def test_an_audit_ends_as_it_does_directly(lane: Lane, tmp_path: Path) -> None:
+    """The advisory calls are passed on: the exit code is the direct one, and so is what a good reply makes npm say."""
+    locks = lane.direct(BY_NAME["npm-install"]).locks
+    environ = lane.stage.environ(MAINSTAY_DATA=str(tmp_path))
+    ends = []
+    for prefix in ((), PREFIXES["run"]):
+        lane.stage.reset("node", locks)
+        done = lane.stage.call([*prefix, lane.tools.npm, "audit", "--json"], environ)
+        ends.append((done.returncode, done.stdout if done.returncode == 0 else ""))
+    assert ends[0] == ends[1]
+
+
 @pytest.mark.parametrize("named", ["localhost", "127.0.0.0/8,localhost"])
 def test_no_proxy_hosts_are_reached_without_the_companys_proxy(lane: Lane, tmp_path: Path, named: str) -> None:
     """An intranet host that NO_PROXY names never shows up at the company's proxy."""

@@ -186,7 +186,7 @@ class Gate:
         if sending:
             await exchange.send(body[: self.after])
         self._reached.set()
-        while not self._opened.is_set():  # noqa: ASYNC110  it is opened from the test's thread
+        while not self._opened.is_set():
             await asyncio.sleep(0.005)
         if self.after is None:
             await exchange.answer(exchange.reply)

@@ -65,11 +65,19 @@ def test_a_held_index_is_served_stale_when_upstream_fails(failure: Fault, stand:
     """And the reply says so; when upstream is well again, so is the reply."""
     stand.release()
     assert stand.fetch(stand.index).status == 200
-    script = stand.on_index().fault(failure)
+    stand.on_index().fault(failure)
     replies = [stand.fetch(stand.index) for _ in range(3)]
     assert {got.status for got in replies} == {200}
     assert all(f"{stand.name}-1.0.tar.gz" in got.text for got in replies)
     assert "detail=stale" in replies[-1].cache
+
+
+def test_a_stale_index_is_renewed_when_upstream_is_well_again(stand: Stand) -> None:
+    """Staleness ends by itself, soon."""
+    stand.release()
+    assert stand.fetch(stand.index).status == 200
+    script = stand.on_index().fault(Status(500))
+    assert "detail=stale" in stand.fetch(stand.index).cache
     script.heal()
     wait_until(lambda: "detail=stale" not in stand.fetch(stand.index).cache, "recovery", 15)
 

@@ -52,13 +52,15 @@ def test_a_file_that_lies_is_never_served_complete_nor_kept(lie: str, size: int,
     """Whatever the lie, the client sees a failure, and the next request gets the right file."""
     right = content(size)
     stand.release("1.0", right)
-    stand.gateway.expect_error("IntegrityError")
+    stand.gateway.expect_error("does not match its index", "but the index says")
     before = stand.failures("artifact")
     script = stand.on_file().fault(FILE_LIES[lie])
 
-    for _ in range(2):
-        assert_refused(stand.fetch(stand.file), right)
-    wait_until(lambda: stand.failures("artifact") >= before + 2, "both failures to be counted at /metrics", 3)
+    assert_refused(stand.fetch(stand.file), right)
+    again = stand.fetch(stand.file)
+    if again.body != right:  # a cut file may be completed, piece by piece
+        assert_refused(again, right)
+    wait_until(lambda: stand.failures("artifact") > before, "the failure to be counted at /metrics", 3)
     assert stand.name in stand.gateway.log
     script.heal()
     assert_right(stand.fetch(stand.file), right)
@@ -71,7 +73,7 @@ INDEX_LIES: dict[str, Fault] = {
     "a list": Body(b"[]"),
     "binary": Body(content(5000)),
     "empty": Body(b""),
-    "wrong type": ContentType("application/octet-stream"),
+    "wrong type": ContentType("image/png"),
     "truncated": Truncated(100),
     "cut chunks": Chunked(cut=100),
     "endless": Endless(),
@@ -144,7 +146,7 @@ def test_a_file_without_a_digest_is_still_never_served_cut(stand: Stand) -> None
 def test_a_tarball_that_lies_is_never_served_complete_nor_kept(lie: Fault, stand: Stand) -> None:
     """The same door for the other ecosystem, with the digest in the packument's own spelling."""
     stand.publish("1.0.0", content(3_000_000))
-    stand.gateway.expect_error("IntegrityError")
+    stand.gateway.expect_error("does not match its index", "but the index says")
     script = stand.on_tarball().fault(lie)
     assert_refused(stand.fetch(stand.tarball), content(3_000_000))
     script.heal()

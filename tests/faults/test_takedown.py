@@ -123,8 +123,6 @@ def test_a_failing_upstream_takes_nothing_down(failure: Fault, held: Stand) -> N
     for _ in range(2):
         assert "-1.0.tar.gz" in held.fetch(held.index).text
         assert_right(held.fetch(held.file), BODY)
-    held.heal()
-    wait_until(lambda: "detail=stale" not in held.fetch(held.index).cache, "recovery", 15)
 
 
 def test_a_version_gone_from_a_packument_is_blocked_in_npms_words(stand: Stand) -> None:
@@ -133,6 +131,6 @@ def test_a_version_gone_from_a_packument_is_blocked_in_npms_words(stand: Stand) 
     assert stand.fetch(stand.tarball).status == 200
     package.remove("1.0.0")
     wait_until(lambda: b'"1.0.0"' not in stand.fetch(stand.packument).body, "the newer packument")
-    got = stand.fetch(stand.tarball)
-    assert got.status == 403 and "1.0.0" in json.loads(got.body)["error"]
+    wait_until(lambda: stand.fetch(stand.tarball).status == 403, "the takedown to be seen at the tarball")
+    assert "1.0.0" in json.loads(stand.fetch(stand.tarball).body)["error"]
     assert stand.fetch(stand.tarball.replace("1.0.0", "2.0.0")).status == 200

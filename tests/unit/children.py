@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 
 @contextmanager
@@ -31,3 +37,31 @@ def run(code: str, *args: object) -> str:
 def names(folder: Path) -> list[str]:
     """What is in a folder."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def waits_for_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], done: Callable[[], bool]
+) -> None:
+    """Assert that `act` asks for a lock and has not `done` its work while `path` is locked elsewhere, and then does."""
+    asked = threading.Event()
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        if threading.current_thread() is thread:
+            asked.set()
+        real(descriptor, operation)
+
+    holder = os.open(path, os.O_RDWR | os.O_CREAT)
+    real(holder, fcntl.LOCK_EX)
+    thread = threading.Thread(target=act)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    thread.start()
+    try:
+        assert asked.wait(10), "no lock was asked for"
+        thread.join(0.05)
+        assert thread.is_alive()
+        assert not done()
+    finally:
+        os.close(holder)
+        thread.join(10)
+    assert done()

@@ -8,13 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, create_engine, event, make_url
+from sqlalchemy import URL, Connection, create_engine, event, make_url, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mainstay.db import schema_version
+from mainstay.db.schema import metadata
 from mainstay.errors import DataFolderError, StoreError, StoreFull
 
 FILENAME = "mainstay.db"
@@ -54,7 +55,7 @@ class Database:
         database = cls(URL.create("sqlite", database=str(path)))
         try:
             schema_version.upgrade(path, database._write)
-            database.read_sync(lambda connection: connection.exec_driver_sql("SELECT count(*) FROM blob").scalar())
+            database.read_sync(_read_each_table)
         except BaseException:
             database.close()
             raise
@@ -97,6 +98,12 @@ class Database:
                 raise _store_error(error) from error
 
         return self._thread.submit(call)
+
+
+def _read_each_table(connection: Connection) -> None:
+    """Find a table that cannot be read now and not with the first request."""
+    for table in metadata.sorted_tables:
+        connection.execute(select(table).limit(1)).first()
 
 
 def _make_engine(url: URL) -> Engine:

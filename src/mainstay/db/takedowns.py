@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from mainstay.db.artifacts import load_project_artifacts
 from mainstay.db.blobs import pin_blob
@@ -54,10 +54,14 @@ def lift_takedowns(
 
     A block of every version is lifted only with None: one version of it cannot be let through alone.
     """
-    which = [takedown.c.ecosystem == ecosystem, takedown.c.project == project, takedown.c.lifted_at.is_(None)]
-    if version is not None:
-        which.append(takedown.c.version == version)
-    return connection.execute(update(takedown).where(*which).values(lifted_at=at, lifted_by=by)).rowcount
+    lifted = [
+        entry
+        for entry in load_takedowns(connection)
+        if (entry.ecosystem, entry.project) == (ecosystem, project) and version in (None, entry.version)
+    ]
+    for entry in lifted:
+        _lift(connection, entry, by, at)
+    return len(lifted)
 
 
 def load_takedowns(connection: Connection, active_only: bool = True) -> list[Takedown]:
@@ -81,19 +85,30 @@ def load_project_takedowns(
 
 
 def record_takedowns(connection: Connection, entries: list[Takedown], back: list[Takedown], seen_at: float) -> None:
-    """Block `entries` and pin their bytes; lift `back`, which upstream lists again. A block that a person lifted since
-    `seen_at`, when the releases were last seen, is not put back."""
+    """Block `entries` and pin their bytes; lift `back`, which upstream lists again.
+
+    A block that a person lifted since `seen_at`, when the releases were last seen, is not put back.
+    """
     for entry in entries:
         ids = (entry.ecosystem, entry.upstream, entry.project)
         if any(_lifted_since(old, entry, seen_at) for old in load_project_takedowns(connection, *ids, False)):
             continue
         if save_takedown(connection, entry):
-            for stored in load_project_artifacts(connection, *ids):
-                if entry.covers(stored.version, stored.filename):
-                    pin_blob(connection, stored.digest, True)
+            _pin(connection, entry, True)
     for entry in back:
-        version = entry.version or None
-        lift_takedowns(connection, entry.ecosystem, entry.project, version, "upstream lists it again", time.time())
+        _lift(connection, entry, "upstream lists it again", time.time())
+
+
+def _lift(connection: Connection, entry: Takedown, by: str, at: float) -> None:
+    """End one block; its bytes may be evicted again, as any others."""
+    save_rows(connection, takedown, [asdict(entry) | {"lifted_at": at, "lifted_by": by}])
+    _pin(connection, entry, False)
+
+
+def _pin(connection: Connection, entry: Takedown, pinned: bool) -> None:
+    for stored in load_project_artifacts(connection, entry.ecosystem, entry.upstream, entry.project):
+        if entry.covers(stored.version, stored.filename):
+            pin_blob(connection, stored.digest, pinned)
 
 
 def _lifted_since(old: Takedown, entry: Takedown, seen_at: float) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, assert_never
 
-from mainstay.errors import MainstayError, MethodRefused
+from mainstay.errors import MainstayError, MethodRefused, RequestError
 from mainstay.gateway.call import ORIGIN_KEY, Bases, Call
 from mainstay.gateway.conditional import matches
 from mainstay.gateway.handle import Handler
@@ -27,7 +27,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HEADER_BYTES = 64 * 1024
-_LONG_WAY = frozenset({b"authorization", b"range", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"})
+_FORWARDED = {b"forwarded", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
+_LONG_WAY = frozenset({b"authorization", b"range", *_FORWARDED})
+_NOT_IN_304 = ("content-length", "content-type", "content-range")
 _log = get_logger(__name__)
 
 
@@ -114,6 +116,8 @@ class Application:
             reply = refusal(error, self._handler.ecosystem_of(call), note)
             if note.outcome != "missing" and len(self.refusals) < 20:
                 self.refusals.append(error.message)
+        except Gone:
+            reply = refusal(RequestError("the request's body broke off."), None, note)
         except Exception as error:  # noqa: BLE001 - a defect is logged and answered, and takes no other request with it
             _log.exception("a request failed in a way that is a defect", path=call.raw_path[:200])
             reply = refusal(MainstayError(f"internal error: {type(error).__name__}."), None, note)
@@ -123,7 +127,7 @@ class Application:
 
     async def _reply(self, call: Call, note: Note, found: dict[bytes, bytes]) -> Reply:
         if sum(len(name) + len(value) for name, value in found.items()) > HEADER_BYTES:
-            raise MainstayError("the request's headers are too large.")
+            raise RequestError("the request's headers are too large.")
         if not call.origin and (page := await self._pages.answer(call)) is not None:
             return page
         if not call.origin and call.method in ("TRACE", "CONNECT", "OPTIONS"):
@@ -176,12 +180,10 @@ class Application:
         try:
             etag = next((value for name, value in reply.headers if name == "etag"), "")
             wanted = call.headers.get("if-none-match", "")
-            if status == 200 and wanted and etag and matches(wanted, etag):
+            if status in (200, 206) and wanted and etag and matches(wanted, etag):
                 status = 304
                 await _drop(reply)
-                await sender.short(
-                    304, _raw([h for h in reply.headers if h[0] not in ("content-length", "content-type")])
-                )
+                await sender.short(304, _raw([h for h in reply.headers if h[0] not in _NOT_IN_304]))
             elif call.method == "HEAD":
                 await _drop(reply)
                 await sender.short(status, _raw(_with_length(reply)))

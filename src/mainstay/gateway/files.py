@@ -87,7 +87,7 @@ class FileReplies:
 
 def ranged_file(call: Call, whole: StoredFile, etag: str, last_modified: str) -> Reply:
     """The part of a stored file that the client asks for, or the whole."""
-    header = call.headers.get("range", "")
+    header = call.headers.get("range", "") if call.method == "GET" else ""
     if not header or not range_applies(call.headers.get("if-range", ""), etag, last_modified):
         return whole
     try:
@@ -105,7 +105,7 @@ def ranged_file(call: Call, whole: StoredFile, etag: str, last_modified: str) ->
 
 
 def _ranged(call: Call, fill: Fill, headers: Headers, etag: str, last_modified: str, total: int, note: Note) -> Reply:
-    header = call.headers.get("range", "")
+    header = call.headers.get("range", "") if call.method == "GET" else ""
     if not header or not range_applies(call.headers.get("if-range", ""), etag, last_modified):
         return Filling(200, headers, fill, 0, total, note)
     try:

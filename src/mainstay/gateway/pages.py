@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from mainstay import __version__
+from mainstay.errors import MethodRefused
 from mainstay.gateway.call import Call
 from mainstay.gateway.reply import Bytes, Note
 
@@ -27,8 +28,10 @@ class Pages:
     async def answer(self, call: Call) -> Bytes | None:
         """The page at the call's path, None where there is none."""
         page = self._pages.get(call.raw_path)
-        if page is None or call.method not in ("GET", "HEAD"):
+        if page is None:
             return None
+        if call.method not in ("GET", "HEAD"):
+            raise MethodRefused(f"{call.method} is refused.")
         status, media_type, body = await page()
         return Bytes(status, [("content-type", media_type), ("cache-control", "no-store")], body, Note())
 

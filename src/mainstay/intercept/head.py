@@ -55,7 +55,9 @@ def parse_head(head: bytes) -> Head:
     """
     lines = head.decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+    # urlsplit drops tabs and line breaks without a word, so they must not get that far.
+    clean = lines[0].isprintable() and not any("\n" in line or "\r" in line for line in lines)
+    if not clean or len(parts) != 3 or not parts[2].startswith("HTTP/1."):
         raise RequestError("This is not a request that a proxy understands.")
     method, uri, version = parts
     if method == "CONNECT":
@@ -82,7 +84,7 @@ def _target(scheme: str, text: str) -> Target:
     try:
         parts = urlsplit(text)
         host = (parts.hostname or "").rstrip(".")
-        port = parts.port or {"https": 443, "http": 80}[scheme]
+        port = {"https": 443, "http": 80}[scheme] if parts.port is None else parts.port
     except ValueError:
         host, port = "", 0
     if not port or not (_NAME.fullmatch(host) or _ADDRESS.fullmatch(host)):

@@ -83,14 +83,15 @@ async def open_sealed() -> SealedProcess:
         raise MainstayError("--sealed needs Linux.", hint="Run without it.")
     here, there = socket.socketpair()
     here.settimeout(TIMEOUT_S)
+    with there:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", namespace.__file__, str(there.fileno()), pass_fds=(there.fileno(),)
+        )
     try:
-        with there:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", namespace.__file__, str(there.fileno()), pass_fds=(there.fileno(),)
-            )
         listener = await asyncio.to_thread(_receive_listener, here, process.pid)
     except BaseException:
         here.close()
+        await process.wait()
         raise
     return SealedProcess(process, listener, here)
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import re
 import ssl
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import certifi
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
-from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
-from cryptography.utils import CryptographyDeprecationWarning
 
+from mainstay.intercept.javastore import load_java_trusted, parse_pem, render_store
 from mainstay.intercept.settings import ClientSettings
 
-STORE_PASSWORD = "changeit"  # noqa: S105  the JDK's own default; the store holds public certificates only
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _NODE = "NODE_EXTRA_CA_CERTS"
 _REPLACING = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", _NODE)
@@ -55,7 +50,8 @@ def save_run_files(
         truststore=folder / "truststore.p12",
         wgetrc=folder / "wgetrc",
     )
-    files.truststore.write_bytes(_render_truststore([*trusted, *own]))
+    everybody = [*parse_pem([*trusted, *own]), *load_java_trusted(environ)]
+    files.truststore.write_bytes(render_store(everybody))
     _save_wgetrc(files, Path(environ.get("WGETRC") or home / ".wgetrc"))
     return files
 
@@ -111,20 +107,6 @@ def _append(path: Path, users: str, own: list[bytes]) -> Path | None:
 def _save(path: Path, blocks: Iterable[bytes]) -> Path:
     path.write_bytes(b"".join(block + b"\n" for block in blocks))
     return path
-
-
-def _render_truststore(blocks: Iterable[bytes]) -> bytes:
-    """A PKCS #12 store as the JDK reads it since version 9."""
-    entries = []
-    with warnings.catch_warnings():
-        # The user's old roots are not ours to complain about on the command's standard error.
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        for number, block in enumerate(blocks):
-            try:
-                entries.append(PKCS12Certificate(x509.load_pem_x509_certificate(block), str(number).encode()))
-            except ValueError:  # not strict DER: the JDK would refuse it as well
-                continue
-    return serialize_java_truststore(entries, BestAvailableEncryption(STORE_PASSWORD.encode()))
 
 
 def _save_wgetrc(files: RunFiles, users: Path) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
-from mainstay.intercept.trust import STORE_PASSWORD, RunFiles
+from mainstay.intercept.javastore import STORE_PASSWORD
+from mainstay.intercept.trust import RunFiles
 from mainstay.intercept.upstream_proxy import LOOPBACK, covers, no_proxy_entries
 
 
@@ -52,7 +53,7 @@ CLIENTS: tuple[Client, ...] = (
     Client("pip", {"PIP_PROXY": Value.PROXY, "PIP_CERT": Value.BUNDLE}),
     Client("curl", {"CURL_CA_BUNDLE": Value.BUNDLE}),
     Client("git", {"GIT_SSL_CAINFO": Value.BUNDLE}),
-    Client("cargo", {"CARGO_HTTP_PROXY": Value.PROXY, "CARGO_HTTP_CAINFO": Value.BUNDLE}),
+    Client("cargo (Rust)", {"CARGO_HTTP_PROXY": Value.PROXY, "CARGO_HTTP_CAINFO": Value.BUNDLE}),
     # Node before 24 takes no proxy from the environment: plain programs then go past, which --sealed makes an error.
     Client("Node", {"NODE_EXTRA_CA_CERTS": Value.NODE_EXTRA, "NODE_USE_ENV_PROXY": Value.ONE}),
     Client(

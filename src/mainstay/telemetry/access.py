@@ -121,7 +121,7 @@ class AccessLog:
 
     def _append_whole(self, lines: bytearray) -> None:
         assert self._file is not None, "_open_current has run"
-        # A line cut off by a full disk is ended before the next, so that it spoils no other.
+        # A line of ours that a full disk cut off is ended first, so that the next is not spoiled with it.
         rest = memoryview(b"\n" + bytes(lines) if self._torn else lines)
         while rest:
             written = os.write(self._file, rest)

@@ -18,12 +18,15 @@ BUMP = """
 import sys
 from pathlib import Path
 from mainstay.db.engine import Database
-from mainstay.db.generation import bump_generation
+from mainstay.db.generation import bump_generation, load_generation
 database = Database.open(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
+def read_then_write(connection):
+    load_generation(connection)
+    bump_generation(connection)
 for _ in range(100):
-    database.run_sync(bump_generation)
+    database.run_sync(read_then_write)
 database.close()
 print("done", flush=True)
 """
@@ -83,7 +86,7 @@ async def test_the_event_loop_is_free_while_a_function_runs(database: Database) 
 
 
 def test_two_processes_write_at_once_and_lose_nothing(database: Database, tmp_path: Path) -> None:
-    """Writers wait for one another instead of failing."""
+    """Writers wait for one another instead of failing, also those that read first."""
     with child(BUMP, tmp_path) as one, child(BUMP, tmp_path) as two:
         for process in (one, two):
             assert process.stdin is not None

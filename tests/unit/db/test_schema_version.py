@@ -15,7 +15,7 @@ from mainstay.db.engine import Database
 from mainstay.db.generation import load_generation
 from mainstay.db.schema import metadata
 from mainstay.errors import DataFolderError
-from unit.children import child, names
+from unit.children import child, names, waits_for_lock
 
 OPEN = """
 import sys
@@ -65,6 +65,12 @@ def test_several_processes_open_a_fresh_folder_at_once(tmp_path: Path) -> None:
             assert process.wait(20) == 0
 
 
+def test_the_schema_is_made_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process holds the lock the file is not even begun."""
+    path = tmp_path / "mainstay.db"
+    waits_for_lock(Path(f"{path}.lock"), monkeypatch, lambda: Database.open(tmp_path).close(), path.exists)
+
+
 def test_a_folder_of_a_newer_version_is_refused_with_words(database: Database, tmp_path: Path) -> None:
     """The message names the folder and both schemas, the hint what to do; the file is not touched."""
     database.close()
@@ -89,14 +95,17 @@ def test_a_damaged_database_is_refused_with_words(tmp_path: Path) -> None:
     assert "Move mainstay.db" in caught.value.hint
 
 
-def test_a_database_with_damaged_pages_is_refused_at_the_start(database: Database, tmp_path: Path) -> None:
-    """Tables that cannot be read are found when the server starts, not with the first request."""
+def test_a_database_with_a_damaged_table_is_refused_at_the_start(database: Database, tmp_path: Path) -> None:
+    """A table that cannot be read is found when the server starts, not with the first request."""
     database.close()
     path = tmp_path / "mainstay.db"
-    pages = bytearray(path.read_bytes())
-    pages[4096:] = b"\xff" * (len(pages) - 4096)
-    path.write_bytes(pages)
-    with pytest.raises(DataFolderError):
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'blob'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    path.write_bytes(content)
+    with pytest.raises(DataFolderError, match="damaged"):
         Database.open(tmp_path)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mainstay.errors import DataFolderError
 from mainstay.store.shared import Shared
-from unit.children import child, run
+from unit.children import child, run, waits_for_lock
 
 BUMP = """
 import sys
@@ -49,6 +49,13 @@ def test_bumps_of_two_processes_are_all_counted_and_seen_here(shared: Shared, tm
             assert process.stdout is not None
             assert process.stdout.readline() == "done\n"
     assert shared.generation == 4000
+
+
+def test_a_bump_waits_for_another_that_is_under_way(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading and writing the counter is one step for all processes."""
+    waits_for_lock(tmp_path / "shared.bin", monkeypatch, shared.bump, lambda: shared.generation == 1)
 
 
 def test_a_rest_set_by_another_process_is_seen(shared: Shared, tmp_path: Path) -> None:

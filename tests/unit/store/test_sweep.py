@@ -56,14 +56,23 @@ def test_other_files_in_fills_are_left_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == ["README"]
 
 
-def test_a_lock_file_removed_by_its_holder_does_not_let_two_in(tmp_path: Path) -> None:
+def test_a_lock_file_removed_by_its_holder_does_not_let_two_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waited for a lock file that was then removed gets the lock on the new one, not on the old."""
     path = tmp_path / "name.lock"
     first = acquire(path, wait=True)
     assert first is not None
     got: list[int | None] = []
+    asked = threading.Event()
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        asked.set()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     waiter = threading.Thread(target=lambda: got.append(acquire(path, wait=True)))
     waiter.start()
+    assert asked.wait(10)
     path.unlink()
     os.close(first)
     waiter.join(10)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from mainstay.telemetry import access
 from mainstay.telemetry.access import AccessLog
-from unit.children import child, names
+from unit.children import child, names, waits_for_lock
 
 
 class Entry(msgspec.Struct):
@@ -128,6 +128,12 @@ def test_two_processes_append_and_rotate_without_losing_or_mixing_lines(tmp_path
     assert rotated.exists()
     found = sorted(entry["number"] for entry in lines(rotated) + lines(path))
     assert found == [*range(1200), *range(10_000, 11_200)]
+
+
+def test_nothing_is_written_while_another_process_rotates(log: AccessLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line goes to a file that was already renamed away."""
+    log.record(Entry(1))
+    waits_for_lock(log.path.with_name("access.jsonl.lock"), monkeypatch, log.flush, log.path.exists)
 
 
 def test_a_full_disk_is_said_once_and_lines_are_counted(log: AccessLog, monkeypatch: pytest.MonkeyPatch) -> None:

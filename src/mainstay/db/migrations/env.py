@@ -10,5 +10,5 @@ from mainstay.db.schema import metadata
 connection = context.config.attributes.get("connection")
 if not isinstance(connection, Connection):
     raise TypeError("migrations are run by mainstay.db.schema_version.upgrade, which passes its connection")
-context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True, render_as_batch=True)
+context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
 context.run_migrations()
