@@ -49,7 +49,7 @@ def _measure(servers: list[Server], size_bytes: int, runs: int) -> list[Row]:
             "total_ratio": round(total / rows[0]["total_ms"], 3),
         }
         print(
-            f"cold {size_bytes / 1e6:5.0f} MB {server.name:25} first byte {first:8.2f} ms, total {total:8.1f} ms, "
+            f"cold {size_bytes / 1e6:5.1f} MB {server.name:25} first byte {first:8.2f} ms, total {total:8.1f} ms, "
             f"{rows[-1]['first_byte_ratio']:.2f} and {rows[-1]['total_ratio']:.2f} of direct",
             flush=True,
         )

@@ -60,7 +60,7 @@ def main() -> None:
     if "memory" in parts:
         result["memory"] = run_memory([name for name in names if name in MEMORY_PEERS[: 1 if given.quick else 2]])
     if "cold" in parts:
-        sizes, runs = ([20_000_000], 3) if given.quick else ([20_000_000, 100_000_000], 5)
+        sizes, runs = ([100_000, 20_000_000], 3) if given.quick else ([100_000, 20_000_000, 100_000_000], 5)
         result["cold"] = run_cold([name for name in names if name in COLD_PEERS], sizes, runs)
     if "warm" in parts:
         connections, rounds, seconds = ([1, 32], 1, 1.0) if given.quick else ([1, 32, 256], 3, 2.0)

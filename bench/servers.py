@@ -127,10 +127,18 @@ def start_devpi(folder: Path, upstream: Server, _workers: int) -> Server:
         folder / "devpi.log",
     )
     base = f"http://127.0.0.1:{port}"
+    try:
+        _create_mirror(base, upstream)
+    except BaseException:
+        stop(process)
+        raise
+    return Server("devpi", 1, process, f"{base}/root/bench/+simple/")
+
+
+def _create_mirror(base: str, upstream: Server) -> None:
     login = _send_json("POST", f"{base}/+login", {"user": "root", "password": "bench"}, {})
     index = {"type": "mirror", "mirror_url": upstream.simple_url, "mirror_no_project_list": True}
     _send_json("PUT", f"{base}/root/bench", index, {"X-Devpi-Auth": _basic("root", login["result"]["password"])})
-    return Server("devpi", 1, process, f"{base}/root/bench/+simple/")
 
 
 def _basic(user: str, password: str) -> str:

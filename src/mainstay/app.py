@@ -42,7 +42,7 @@ from mainstay.telemetry.log import configure_logging, get_logger
 from mainstay.telemetry.metrics import Metrics
 from mainstay.upstream.artifacts import Artifacts
 from mainstay.upstream.ask import Asker
-from mainstay.upstream.client import HttpClient
+from mainstay.upstream.client import HttpClient, host_and_port
 from mainstay.upstream.discover import discover
 from mainstay.upstream.documents import Asked, Documents
 from mainstay.upstream.parser import Parser
@@ -77,6 +77,8 @@ class Gateway:
         self._stops: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._ready = False
         self._rounds = 0
+        self._learning = asyncio.Lock()
+        self._learned: set[str] = set()
         self.app: Application = self._compose(folder)
 
     def _compose(self, folder: Path) -> Application:
@@ -151,6 +153,21 @@ class Gateway:
             ids = (upstream.ecosystem.id, upstream.id, role)
             await self.database.run(save_origins, [Origin(base, *ids, time.time()) for base in new])
 
+    async def learn_all(self) -> None:
+        """Learn the file hosts of every upstream that has named none yet, by asking for one small index of each; once,
+        as what is learned is kept in the data folder."""
+        async with self._learning:
+            for upstream in self.registry:
+                ecosystem = upstream.ecosystem
+                if not ecosystem.learned_role or upstream.id in self._learned or self.registry.learned(upstream):
+                    continue
+                self._learned.add(upstream.id)
+                try:
+                    index = ecosystem.index_of(Artifact(ecosystem.probe, "", "", "", ""))
+                    await self.documents.obtain(Asked(upstream, index))
+                except MainstayError as error:
+                    _log.info("file hosts could not be learned", upstream=upstream.id, reason=error.message)
+
     async def _load_origins(self) -> None:
         known = {(upstream.ecosystem.id, upstream.id): upstream for upstream in self.registry}
         for origin in await self.database.read(load_origins):
@@ -195,8 +212,10 @@ class Gateway:
         body = await asyncio.to_thread(self.metrics.render)
         return 200, "text/plain; version=0.0.4; charset=utf-8", body
 
-    async def _upstreams_page(self) -> tuple[int, str, bytes]:
+    async def _upstreams_page(self, learn: bool) -> tuple[int, str, bytes]:
         await self._load_origins()
+        if learn:
+            await self.learn_all()
         return 200, "application/json", msgspec.json.encode({"schema": 1, "upstreams": self.registry.table()})
 
 
@@ -205,8 +224,6 @@ class RunGateway:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._probed: set[str] = set()
-        self._probing = asyncio.Lock()
 
     @property
     def app(self) -> Application:
@@ -214,16 +231,11 @@ class RunGateway:
         return self._gateway.app
 
     async def knows(self, host: str, port: int) -> bool:
-        """Whether this is a registry's host. An unknown one may be a file host that no index has named yet: then one
-        small index is asked for, once in the life of the data folder."""
+        """Whether this is a registry's host. An unknown one may be a file host that no index has named yet."""
         wanted = (host.lower(), port)
         if wanted in self._gateway.registry.hosts():
             return True
-        async with self._probing:
-            for upstream in self._gateway.registry:
-                if wanted in self._gateway.registry.hosts():
-                    break
-                await self._probe(upstream)
+        await self._gateway.learn_all()
         return wanted in self._gateway.registry.hosts()
 
     def hosts(self) -> list[str]:
@@ -249,18 +261,6 @@ class RunGateway:
             saved_requests=sum(count.number for count in counted.saved.values()),
             refused=self._gateway.app.refusals,
         )
-
-    async def _probe(self, upstream: Upstream) -> None:
-        ecosystem = upstream.ecosystem
-        if not ecosystem.learned_role or upstream.id in self._probed or self._gateway.registry.learned(upstream):
-            return
-        self._probed.add(upstream.id)
-        try:
-            await self._gateway.documents.obtain(
-                Asked(upstream, ecosystem.index_of(Artifact(ecosystem.probe, "", "", "", "")))
-            )
-        except MainstayError as error:
-            _log.info("a registry's file hosts could not be learned", upstream=upstream.id, reason=error.message)
 
 
 @asynccontextmanager
@@ -324,8 +324,6 @@ def listen_url(config: Config) -> str:
 
 def own_addresses(config: Config) -> frozenset[tuple[str, int]]:
     """Mainstay's own addresses: a client already pointed here does not make it its own upstream."""
-    from mainstay.upstream.registry import host_and_port
-
     own = {(host, config.server.port) for host in (config.server.host, *LOOPBACK)}
     if config.public_url:
         own.add(host_and_port(config.public_url))

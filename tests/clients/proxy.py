@@ -166,7 +166,7 @@ class Proxy:
     async def _close(self) -> None:
         self._server.close()
         for writer in list(self._open):
-            writer.close()
+            writer.transport.abort()
         # Not cancelled: a closed transport ends their reads, and the streams of 3.11 complain about cancelled handlers.
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         await asyncio.wait(tasks, timeout=5) if tasks else None
@@ -194,8 +194,16 @@ class Proxy:
             # Either side may go away at any time; a person reads this when a test fails.
             self.asked.append(f"broken: {error!r}")
         finally:
-            self._open.discard(writer)
-            writer.close()
+            await self._end(writer)
+
+    async def _end(self, writer: asyncio.StreamWriter) -> None:
+        """Close, and see it closed: a TLS connection has something to say first, and its far side may be gone."""
+        writer.close()
+        try:
+            await asyncio.wait_for(writer.wait_closed(), 2)
+        except (OSError, TimeoutError):
+            writer.transport.abort()
+        self._open.discard(writer)
 
     def _authorised(self, head: str) -> bool:
         if not self.credentials:
@@ -217,12 +225,16 @@ class Proxy:
         else:
             tls = ssl.create_default_context() if self.resign else None
             there = await asyncio.open_connection(host, int(port), ssl=tls, server_hostname=host if tls else None)
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await writer.drain()
-        if local is not None or self.resign:
-            assert self.authority is not None, "a proxy that ends TLS needs an authority"
-            await writer.start_tls(self.authority.context(host))
-        await self._pipe(reader, writer, *there)
+        self._open.add(there[1])
+        try:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await writer.drain()
+            if local is not None or self.resign:
+                assert self.authority is not None, "a proxy that ends TLS needs an authority"
+                await writer.start_tls(self.authority.context(host))
+            await self._pipe(reader, writer, *there)
+        finally:
+            await self._end(there[1])
 
     async def _forward(
         self, method: str, target: str, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -234,10 +246,13 @@ class Proxy:
         local = self.routes.get(name)
         there = await asyncio.open_connection("127.0.0.1" if local else name, local or int(port or 80))
         kept = [line for line in head.split("\r\n")[1:-2] if not line.lower().startswith(("proxy-", "connection:"))]
-        there[1].write(
-            "\r\n".join([f"{method} /{path} HTTP/1.1", *kept, "Connection: close", "", ""]).encode("latin-1")
-        )
-        await self._pipe(reader, writer, *there)
+        self._open.add(there[1])
+        try:
+            lines = [f"{method} /{path} HTTP/1.1", *kept, "Connection: close", "", ""]
+            there[1].write("\r\n".join(lines).encode("latin-1"))
+            await self._pipe(reader, writer, *there)
+        finally:
+            await self._end(there[1])
 
     async def _pipe(
         self,
@@ -246,7 +261,6 @@ class Proxy:
         far_reader: asyncio.StreamReader,
         far_writer: asyncio.StreamWriter,
     ) -> None:
-        self._open.add(far_writer)
         up = asyncio.ensure_future(_copy(reader, far_writer))
         try:
             await _copy(far_reader, writer)
@@ -254,8 +268,6 @@ class Proxy:
             up.cancel()
             with suppress(asyncio.CancelledError, OSError):
                 await up
-            self._open.discard(far_writer)
-            far_writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -71,7 +71,8 @@ class Stage:
             "HOME": str(self.home),
             "TMPDIR": str(self.tmp),
             "LANG": "C.UTF-8",
-            # Where npm and yarn 1 look for the machine's npmrc.
+            # Where npm and yarn 1 look for the machine's npmrc; nothing is there.
+            "npm_config_globalconfig": str(self.root / "prefix/etc/npmrc"),
             "PREFIX": str(self.root / "prefix"),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",

@@ -38,8 +38,8 @@ def run_job(lane: Lane, name: str, **environ: str) -> Outcome:
     """A job in an empty home, with a fresh checkout and no cache of any client."""
     client = like(name)
     lane.stage.reset(client.project, lane.direct(BY_NAME[client.after]).locks if client.after else None)
-    # Compiled files hold times; what is compared is what was downloaded.
-    job = lane.stage.environ(PIP_NO_COMPILE="1", **environ)
+    # Compiled files hold times, so none are made (of this setting pip takes the value of `--compile`).
+    job = lane.stage.environ(PIP_COMPILE="0", **environ)
     return lane.stage.perform([["/bin/sh", "-eu", "-c", RECIPES[name]]], job, tree=client.tree, locks=client.locks)
 
 

@@ -41,6 +41,28 @@ def test_a_company_ca_known_only_by_the_variables_and_a_proxy_are_kept(
         assert [asked for asked in proxy.asked if asked.endswith(":443")], "nothing went through the company's proxy"
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("pip-newest", "PIP_CERT"), ("uv-project", "SSL_CERT_FILE"), ("npm-ci", "NODE_EXTRA_CA_CERTS")],
+)
+def test_a_company_ca_known_only_to_one_client_is_trusted_upstream(
+    lane: Lane, authority: Authority, tmp_path: Path, name: str, variable: str
+) -> None:
+    """What suffices for the client alone suffices under `run`, although then it is Mainstay that meets the CA."""
+    with Proxy(authority=authority, resign=True) as proxy:
+        trust = {variable: str(authority.bundle)}
+        run(lane, BY_NAME[name], tmp_path, **proxy.variables, **trust)
+        assert proxy.asked
+
+
+def test_a_company_ca_known_only_by_npmrc_is_trusted_upstream(lane: Lane, authority: Authority, tmp_path: Path) -> None:
+    """The same for `cafile` in the user's .npmrc."""
+    with Proxy(authority=authority, resign=True) as proxy:
+        home = {".npmrc": f"cafile={authority.bundle}\n"}
+        run(lane, BY_NAME["npm-install"], tmp_path, home=home, **proxy.variables)
+        assert proxy.asked
+
+
 def test_the_password_of_a_proxy_is_written_nowhere(lane: Lane, authority: Authority, tmp_path: Path) -> None:
     """Neither the receipt nor any file of the data folder holds it, plain or encoded."""
     client = BY_NAME["pip-newest"]

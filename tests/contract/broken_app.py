@@ -1,4 +1,4 @@
-"""The gateway's ASGI layer over a handler that breaks every reply off, for servers to be tried with (`broken_app:make`)."""
+"""The gateway's ASGI layer over a handler that breaks every reply off, for servers to be tried with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANNOUNCED_BYTES = 1_000_000
 
 
 class Breaking:
-    """Answers `/long` with a known length and `/open` without one, and breaks both off after two pieces; `/whole` not."""
+    """Answers `/long` with a known length and `/open` without one, and breaks both off; `/whole` is as it should be."""
 
     def ecosystem_of(self, call: Call) -> None:
         """Nobody's."""

@@ -58,13 +58,14 @@ class Gateway:
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
 
     def wait_ready(self, timeout_s: float = 20) -> None:
-        """Return when `/readyz` says 200; fail with the log when the server ends or is not ready in time."""
+        """Return when `/readyz` says 200 and every worker listens; fail when the server ends or is not so in time."""
 
         def ready() -> bool:
             assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.log}"
             return fetch_or_none(self.url + "/readyz") == 200
 
         wait_until(ready, f"/readyz\n{self.log}", timeout_s)
+        wait_until(lambda: len(self.worker_pids()) >= self.workers, f"{self.workers} workers", timeout_s)
 
     def restart(self) -> None:
         """Start again on the same data folder and port, after the process has ended."""
@@ -138,7 +139,7 @@ class Gateway:
         return pids
 
     def client_ports(self, pid: int) -> set[int]:
-        """The far ports of the connections that a worker process has accepted."""
+        """The far ports of the connections that a worker process has accepted; 0 stands for the port it listens on."""
         inodes = {os.readlink(link) for link in _links(Path(f"/proc/{pid}/fd"))}
         ports = set()
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -147,6 +148,10 @@ class Gateway:
             if own == self.port and f"socket:[{fields[9]}]" in inodes:
                 ports.add(far)
         return ports
+
+    def worker_pids(self) -> list[int]:
+        """The processes below the server that listen on its port, each by a socket of its own (SO_REUSEPORT)."""
+        return [pid for pid in descendants(self.process.pid) if 0 in self.client_ports(pid)]
 
     def rss_bytes(self) -> int:
         """Resident memory of the server and everything below it."""

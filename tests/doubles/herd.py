@@ -49,14 +49,9 @@ class Member:
 
 
 class Herd:
-    """`size` clients that ask for `url` at the same time."""
+    """Clients that ask for `url` at the same time: `join`, then `ask`, then `run`."""
 
-    def __init__(self, url: str, size: int, headers: str = "") -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = size + 512
-        assert hard == resource.RLIM_INFINITY or hard >= wanted, f"needs {wanted} open files, the limit is {hard}"
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    def __init__(self, url: str, headers: str = "") -> None:
         parts = urlsplit(url)
         self._request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{headers}\r\n".encode()
         self._buffer = bytearray(RECEIVE_BYTES)
@@ -64,11 +59,17 @@ class Herd:
         self._open = 0
         self._address = (parts.hostname or "", parts.port or 80)
         self.members: list[Member] = []
-        self.join(size)
 
-    def join(self, count: int) -> None:
+    def join(self, count: int) -> list[Member]:
         """Connect `count` more clients, before `ask`."""
-        self.members += [self._connect() for _ in range(count)]
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = len(self.members) + count + 512
+        assert hard == resource.RLIM_INFINITY or hard >= wanted, f"needs {wanted} open files, the limit is {hard}"
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        joined = [self._connect() for _ in range(count)]
+        self.members += joined
+        return joined
 
     def _connect(self) -> Member:
         sock = socket.socket()

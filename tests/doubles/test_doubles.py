@@ -130,7 +130,8 @@ def test_a_gate_holds_a_herd_until_it_is_opened(upstream: Upstream, file_url: st
     """Everybody has the bytes before the gate, and all of them afterwards."""
     gate = Gate(after=5000)
     upstream.on("*.tar.gz").fault(gate)
-    herd = Herd(file_url, 50)
+    herd = Herd(file_url)
+    herd.join(50)
     herd.ask()
     assert {member.received for member in herd.run(5, until_bytes=5000)} == {5000}
     gate.open()

@@ -21,8 +21,9 @@ CLIENTS = 1000
 
 
 def send_herd(gateway: Gateway, path: str, size: int, gate: Gate | None = None, headers: str = "") -> list[Member]:
-    """Everybody connects, everybody asks, and only then does `gate` let upstream's first reply go."""
-    herd = Herd(gateway.url + path, size, headers)
+    """Everybody connects, everybody asks, and only then may upstream's first reply pass `gate`."""
+    herd = Herd(gateway.url + path, headers)
+    herd.join(size)
     herd.ask()
     if gate is not None:
         gate.wait_reached()

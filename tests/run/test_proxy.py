@@ -203,3 +203,11 @@ def test_local_folders_of_pip_are_on_the_receipt(session, receipt):
     """Files that pip takes from there never pass the gateway."""
     done = session("true", extra={"PIP_FIND_LINKS": "/srv/wheels"})
     assert any("/srv/wheels" in row for row in receipt(done))
+
+
+def test_python_urllib_and_wget_work_by_variables_alone(session):
+    """wget takes its authorities from a file that a variable names."""
+    program = "import urllib.request as u; print(u.urlopen('https://registry.example/x').read().decode())"
+    assert json.loads(session(sys.executable, "-c", program).stdout)["path"] == "/x"
+    done = session("wget", "--quiet", "--output-document=-", "https://registry.example/y")
+    assert json.loads(done.stdout)["path"] == "/y", done.stderr

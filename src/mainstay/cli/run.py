@@ -13,7 +13,7 @@ CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="[--] COMMAND...", show_default=False)],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", show_default=False)],
     gateway: Annotated[
         str, typer.Option(metavar="URL", envvar="MAINSTAY_URL", help="Use this shared gateway instead of an own one.")
     ] = "",

@@ -13,8 +13,6 @@ from mainstay.gateway.supply import Supply, View
 from mainstay.model import Artifact, File, Sidecar
 from mainstay.upstream.fill import Fill
 
-WAIT_WHOLE_BYTES = 256 * 1024
-"""A file up to this size is sent when it is verified, so that a failure is a clear error and no broken transfer."""
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -63,9 +61,8 @@ class FileReplies:
 
     async def _follow(self, call: Call, view: View, fill: Fill, joined: bool, note: Note) -> Reply:
         note.outcome = "collapsed" if joined else "miss"
-        await fill.known()
-        head = fill.head
-        if head is None or head.total_bytes is None or head.total_bytes <= WAIT_WHOLE_BYTES or fill.outcome is not None:
+        head = await fill.sendable()
+        if head is None or head.total_bytes is None:
             stored = await fill.finished()
             return self._from_store(call, view, stored, note.outcome, note) or _evicted()
         etag = f'"{digest}"' if (digest := fill.wanted.digests.get("sha256")) else ""

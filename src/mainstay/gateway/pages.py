@@ -12,27 +12,26 @@ from mainstay.gateway.call import Call
 from mainstay.gateway.reply import Bytes, Note
 
 Body = Callable[[], Awaitable[tuple[int, str, bytes]]]
+Table = Callable[[bool], Awaitable[tuple[int, str, bytes]]]
+UPSTREAMS = "/api/v1/upstreams"
 
 
 class Pages:
     """Health, readiness, metrics and the route table."""
 
-    def __init__(self, ready: Body, metrics: Body, upstreams: Body) -> None:
-        self._pages: dict[str, Body] = {
-            "/healthz": _health,
-            "/readyz": ready,
-            "/metrics": metrics,
-            "/api/v1/upstreams": upstreams,
-        }
+    def __init__(self, ready: Body, metrics: Body, upstreams: Table) -> None:
+        self._pages: dict[str, Body] = {"/healthz": _health, "/readyz": ready, "/metrics": metrics}
+        self._upstreams = upstreams
 
     async def answer(self, call: Call) -> Bytes | None:
         """The page at the call's path, None where there is none."""
         page = self._pages.get(call.raw_path)
-        if page is None:
+        if page is None and call.raw_path != UPSTREAMS:
             return None
         if call.method not in ("GET", "HEAD"):
             raise MethodRefused(f"{call.method} is refused.")
-        status, media_type, body = await page()
+        # A run that meets a host it does not know asks whether it is a file host that no index has named yet.
+        status, media_type, body = await (page() if page else self._upstreams("learn=1" in call.query))
         return Bytes(status, [("content-type", media_type), ("cache-control", "no-store")], body, Note())
 
 

@@ -16,7 +16,8 @@ from mainstay.gateway.reply import Bytes, Note, Reply, Streamed
 from mainstay.gateway.supply import View
 from mainstay.model import Passthrough
 from mainstay.upstream.ask import Asker
-from mainstay.upstream.registry import Registry, Upstream, host_and_port
+from mainstay.upstream.client import host_and_port
+from mainstay.upstream.registry import Registry, Upstream
 
 ANSWER_BYTES = 32 * 1024 * 1024
 MEMORY_BYTES = 16 * 1024 * 1024

@@ -14,12 +14,13 @@ from uvicorn.server import ServerState
 
 from mainstay.errors import MainstayError
 from mainstay.intercept.authority import Authority
+from mainstay.intercept.dial import MAX_HEAD_BYTES, dial
 from mainstay.intercept.head import Head, Target, parse_head
 from mainstay.intercept.hosted import AsgiApp, HostedProtocol, http_config
 from mainstay.intercept.journal import Journal
 from mainstay.intercept.peer import is_foreign
 from mainstay.intercept.tunnel import Pipe, join
-from mainstay.intercept.upstream_proxy import MAX_HEAD_BYTES, ProxySettings, dial
+from mainstay.upstream.proxies import ProxySettings
 
 HEAD_TIMEOUT_S = 30.0
 HANDSHAKE_TIMEOUT_S = 30.0

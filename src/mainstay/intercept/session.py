@@ -22,8 +22,8 @@ from mainstay.intercept.receipt import Totals, render_receipt
 from mainstay.intercept.sealed import SealedProcess, open_sealed
 from mainstay.intercept.settings import load_client_settings
 from mainstay.intercept.trust import save_run_files
-from mainstay.intercept.upstream_proxy import ProxySettings
 from mainstay.intercept.variables import build_environment
+from mainstay.upstream.proxies import ProxySettings
 
 _CONTAINER_CLIENTS = ("docker", "podman", "nerdctl", "buildah", "buildctl")
 

@@ -25,6 +25,7 @@ class ClientSettings:
     cargo_cainfo: str = ""
     git_cainfo: str = ""
     find_links: tuple[str, ...] = ()
+    """The local ones: what comes over the network is seen."""
 
 
 def load_client_settings(environ: Mapping[str, str], home: Path, cwd: Path) -> ClientSettings:
@@ -39,7 +40,11 @@ def load_client_settings(environ: Mapping[str, str], home: Path, cwd: Path) -> C
         yarn_cafile=environ.get("YARN_HTTPS_CA_FILE_PATH") or _yarn_cafile(home, cwd),
         cargo_cainfo=environ.get("CARGO_HTTP_CAINFO") or _cargo_cainfo(environ, home, cwd),
         git_cainfo=environ.get("GIT_SSL_CAINFO") or _git_cainfo(environ, cwd),
-        find_links=tuple((environ.get("PIP_FIND_LINKS") or pip.get("find-links", "")).split()),
+        find_links=tuple(
+            place
+            for place in (environ.get("PIP_FIND_LINKS") or pip.get("find-links", "")).split()
+            if not place.startswith(("http://", "https://"))
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from mainstay.intercept.javastore import STORE_PASSWORD
 from mainstay.intercept.trust import RunFiles
-from mainstay.intercept.upstream_proxy import LOOPBACK, covers, no_proxy_entries
+from mainstay.upstream.proxies import LOOPBACK, covers, no_proxy_entries
 
 
 class Value(Enum):

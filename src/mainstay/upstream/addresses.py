@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from mainstay.errors import UpstreamRefused
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+_COMPATIBLE = IPv6Network("::/96")
 
 
 def is_internal(address: str) -> bool:
     """Whether an IP address in text form is loopback, private, link-local or otherwise not on the public internet."""
     parsed = ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return not (mapped or parsed).is_global
+    if isinstance(parsed, IPv6Address):
+        parsed = _carried(parsed) or parsed
+    return parsed.is_multicast or parsed in _LOCAL_NAT64 or not parsed.is_global
+
+
+def _carried(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address inside a mapped (RFC 4291), 6to4 (RFC 3056), NAT64 (RFC 6052) or compatible one."""
+    if address in _NAT64 or address in _COMPATIBLE:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def literal_address(host: str) -> str | None:

@@ -35,6 +35,7 @@ from mainstay.upstream.fill import Fill, Head, HeadFile, Wanted, watch
 from mainstay.upstream.registry import Upstream
 
 FLUSH_BYTES = 256 * 1024
+INLINE_BYTES = 64 * 1024
 FLUSH_INTERVAL_S = 0.005
 KNOWN_ARTIFACTS = 50_000
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -162,7 +163,7 @@ class Artifacts:
         ) as reply:
             head, resume_at = _start(wanted.url, reply, before, resume_at)
             self._check_size(wanted, head)
-            if resume_at == 0:
+            if resume_at == 0 and (before is not None or files.written_bytes()):
                 files.drop()
             with _storing():
                 descriptor = os.open(files.part, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -187,14 +188,10 @@ class Artifacts:
             if written + len(pending) > self._max_bytes or (head.total_bytes or 1 << 62) < written + len(pending):
                 raise TooLarge(f"upstream sends more than it may for {fill.wanted.blank.filename}.")
             if len(pending) >= FLUSH_BYTES or time.monotonic() - flushed_at > FLUSH_INTERVAL_S:
-                await asyncio.to_thread(_write, descriptor, bytes(pending), sums)
-                written += len(pending)
-                pending.clear()
+                written += await _flush(descriptor, pending, sums)
                 flushed_at = time.monotonic()
                 fill.grown(written)
-        if pending:
-            await asyncio.to_thread(_write, descriptor, bytes(pending), sums)
-            written += len(pending)
+        written += await _flush(descriptor, pending, sums)
         if head.total_bytes is not None and written != head.total_bytes:
             raise UpstreamError(f"upstream ended after {written} of {head.total_bytes} bytes.")
         verified = sums.verify(fill.wanted)
@@ -295,6 +292,17 @@ def _storing() -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreFull(f"the data folder cannot take more: {error.strerror or error}.") from error
+
+
+async def _flush(descriptor: int, pending: bytearray, sums: Sums) -> int:
+    """Write and hash what has come in; returns how much. A little is done at once, where a thread would cost more."""
+    data = bytes(pending)
+    pending.clear()
+    if len(data) <= INLINE_BYTES:
+        _write(descriptor, data, sums)
+    else:
+        await asyncio.to_thread(_write, descriptor, data, sums)
+    return len(data)
 
 
 def _write(descriptor: int, data: bytes, sums: Sums) -> None:

@@ -18,9 +18,9 @@ from mainstay.errors import (
 from mainstay.telemetry.log import get_logger
 from mainstay.telemetry.metrics import Metrics
 from mainstay.upstream.addresses import resolves_internally
-from mainstay.upstream.client import HttpClient, Reply, origin_of
+from mainstay.upstream.client import HttpClient, Reply, host_and_port, origin_of
 from mainstay.upstream.politeness import Breaker, Rests, Throttle, load_budget, parse_retry_after
-from mainstay.upstream.registry import Upstream, host_and_port
+from mainstay.upstream.registry import Upstream
 
 INTERNAL_MEMORY_S = 600.0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies
 
 import aiohttp
 import certifi
@@ -20,6 +21,7 @@ from mainstay import __version__
 from mainstay.config import Fetch
 from mainstay.errors import ConfigError, UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
 from mainstay.upstream.addresses import is_internal, literal_address, refused
+from mainstay.upstream.proxies import ProxySettings
 
 MAX_REDIRECTS = 5
 REACH_HINT = "Check the network, the proxy variables and the upstream address."
@@ -59,6 +61,7 @@ class HttpClient:
         )
         self._ssl = trust_context(settings.ca_file)
         self._agent = user_agent(settings.contact)
+        self._proxies = ProxySettings.from_environ(os.environ)
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     @asynccontextmanager
@@ -84,8 +87,9 @@ class HttpClient:
         for _ in range(MAX_REDIRECTS + 1):
             with translated(url):
                 _check(url, guarded)
+                proxy, extra = self._proxy_for(url)
                 response = await self._session(guarded).request(
-                    method, URL(url, encoded=True), headers=sent, data=body, allow_redirects=False
+                    method, URL(url, encoded=True), headers=sent | extra, data=body, allow_redirects=False, **proxy
                 )
             async with response:
                 location = response.headers.get("location") if response.status in (301, 302, 303, 307, 308) else None
@@ -103,9 +107,30 @@ class HttpClient:
         for session in self._sessions.values():
             await session.close()
 
+    def _proxy_for(self, url: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """What aiohttp must be told of the user's proxy, and headers that an unencrypted request needs for it.
+
+        aiohttp would read the variables by itself (`trust_env`), and with them the user's .netrc, whose passwords are
+        not ours to send.
+        """
+        host, port = host_and_port(url)
+        address = self._proxies.choose(urlsplit(url).scheme, host, port) if self._proxies else None
+        if address is None:
+            return {}, {}
+        own = {"proxy-authorization": address.authorization} if address.authorization else {}
+        shown = f"[{address.host}]" if ":" in address.host else address.host
+        proxy = URL(f"{address.scheme}://{shown}:{address.port}")
+        if url.startswith("https:"):
+            return {"proxy": proxy, "proxy_headers": own}, {}
+        return {"proxy": proxy}, own
+
+    def _proxy_hosts(self) -> set[str]:
+        """A configured proxy may well be internal: it is the operator's choice, not upstream's."""
+        return {address.host for address in self._proxies.by_scheme.values()} if self._proxies else set()
+
     def _session(self, guarded: bool) -> aiohttp.ClientSession:
         if guarded not in self._sessions:
-            resolver = GuardedResolver(_proxy_hosts()) if guarded else None
+            resolver = GuardedResolver(self._proxy_hosts()) if guarded else None
             connector = aiohttp.TCPConnector(
                 limit=0, ssl=self._ssl, resolver=resolver, keepalive_timeout=30, use_dns_cache=not guarded
             )
@@ -113,7 +138,6 @@ class HttpClient:
                 connector=connector,
                 timeout=self._timeout,
                 auto_decompress=False,
-                trust_env=True,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("user-agent", "accept", "accept-encoding", "content-type"),
                 read_bufsize=2 * CHUNK_BYTES,
@@ -176,6 +200,12 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
+def host_and_port(url: str) -> tuple[str, int]:
+    """Host and port of a URL, the scheme's default port filled in."""
+    parts = urlsplit(url)
+    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def _check(url: str, guarded: bool) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -191,11 +221,6 @@ def _headers_for(target: str, url: str, headers: dict[str, str]) -> dict[str, st
     if origin_of(target) == origin_of(url):
         return headers
     return {name: value for name, value in headers.items() if name != "authorization"}
-
-
-def _proxy_hosts() -> set[str]:
-    """A configured proxy may well be internal: it is the operator's choice, not upstream's."""
-    return {urlsplit(address).hostname or "" for address in getproxies().values()}
 
 
 @contextmanager

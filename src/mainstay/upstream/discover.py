@@ -12,7 +12,8 @@ from mainstay.config import Config, UpstreamSetting
 from mainstay.ecosystems.base import Ecosystem
 from mainstay.model import Discovery, Found
 from mainstay.telemetry.log import get_logger
-from mainstay.upstream.registry import Registry, Upstream, build_upstream, host_and_port
+from mainstay.upstream.client import host_and_port
+from mainstay.upstream.registry import Registry, Upstream, build_upstream
 
 COMMAND_TIMEOUT_S = 10.0
 MAX_CONFIG_BYTES = 256 * 1024

@@ -92,10 +92,18 @@ class Fill:
         if not self._readers:
             self._close()
 
-    async def known(self) -> None:
-        """Wait until the head is known or the outcome is."""
-        while self.head is None and self.outcome is None:
+    async def sendable(self) -> Head | None:
+        """Wait until something may be sent: None where the fill has ended, and its outcome says more.
+
+        A file no larger than what is held back, and one whose size is not known, is sent when it is verified: a failure
+        is then a clear error and no broken transfer.
+        """
+        while self.outcome is None:
+            head = self.head
+            if head is not None and (head.verified or (head.total_bytes or 0) > HELD_BACK_BYTES):
+                return head
             await self._changed.wait()
+        return None
 
     async def finished(self) -> StoredArtifact:
         """Wait for the outcome.

@@ -102,6 +102,7 @@ class Breaker:
         self._rests = rests
         self._failures = 0
         self._next_rest_s = 1.0
+        self._lease = 0.0
 
     @property
     def rest_s(self) -> float:
@@ -122,23 +123,26 @@ class Breaker:
                 retry_after_s=max(1.0, until - now),
             )
         if until:
-            self._rests.set_rest(self._upstream, now + PROBE_LEASE_S)
+            self._lease = now + PROBE_LEASE_S
+            self._rests.set_rest(self._upstream, self._lease)
 
     def succeeded(self) -> None:
         """Upstream answered as it should."""
         self._failures, self._next_rest_s = 0, 1.0
-        if self._rests.rest_until(self._upstream):
+        # A reply that was under way when upstream asked for rest does not end it: the probe's does.
+        if self._rests.rest_until(self._upstream) == self._lease > 0:
             self._rests.set_rest(self._upstream, 0.0)
 
     def failed(self, retry_after_s: float | None = None, *, overloaded: bool = False) -> None:
         """Upstream failed. With a Retry-After it rests that long; overloaded (429) or failing again and again, for a
         growing time of our own choosing, with jitter so that many gateways do not come back together."""
         self._failures += 1
-        probing = bool(self._rests.rest_until(self._upstream))
+        resting = self._rests.rest_until(self._upstream)
+        probing = resting == self._lease > 0
         if retry_after_s is None and not overloaded and not probing and self._failures < FAILURES_BEFORE_REST:
             return
         if retry_after_s is None:
             retry_after_s = self._next_rest_s * random.uniform(0.75, 1.25)  # noqa: S311
             self._next_rest_s = min(self._next_rest_s * 2, LONGEST_OWN_REST_S)
         until = time.time() + retry_after_s
-        self._rests.set_rest(self._upstream, max(until, time.time() + 0.001))
+        self._rests.set_rest(self._upstream, max(until, time.time() + 0.001, 0.0 if probing else resting))

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from mainstay.config import UpstreamSetting
 from mainstay.ecosystems.base import Ecosystem, PrivateNames
 from mainstay.errors import ConfigError
-from mainstay.upstream.client import origin_of
+from mainstay.upstream.client import host_and_port, origin_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +156,6 @@ def build_upstream(ecosystem: Ecosystem, setting: UpstreamSetting, why: str) -> 
     )
 
 
-def host_and_port(url: str) -> tuple[str, int]:
-    """Host and port of a URL, the scheme's default port filled in."""
-    parts = urlsplit(url)
-    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
-
-
 def storage_key(*parts: str) -> str:
     """A file-name-safe key for what is stored under `parts`."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:40]
@@ -197,6 +191,6 @@ def _secret(variable: str, path: str, url: str) -> str:
     if path:
         try:
             return Path(path).expanduser().read_text("utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the credential of upstream {where} cannot be read from {path}: {error}.") from error
     return ""

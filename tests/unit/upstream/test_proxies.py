@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mainstay.errors import ConfigError
-from mainstay.intercept.upstream_proxy import ProxyAddress, ProxySettings, covers, no_proxy_entries
+from mainstay.upstream.proxies import ProxyAddress, ProxySettings, covers, no_proxy_entries
 
 
 @pytest.mark.parametrize(
