@@ -79,6 +79,11 @@ class Stage:
             "UV_PYTHON": str(self.tools.python),
             "UV_PYTHON_DOWNLOADS": "never",
             "YARN_ENABLE_TELEMETRY": "0",
+            # For root, yarn 1 keeps its cache outside the home folder, where it would not be emptied.
+            "YARN_CACHE_FOLDER": str(self.home / ".cache/yarn1"),
+            # npm waits 10 s and more between attempts: what fails here shall fail soon.
+            "npm_config_fetch_retry_mintimeout": "200",
+            "npm_config_fetch_retry_maxtimeout": "1000",
         }
         return environ | more
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class Gateway:
 
     def client_ports(self, pid: int) -> set[int]:
         """The far ports of the connections that a worker process has accepted; 0 stands for the port it listens on."""
-        inodes = {os.readlink(link) for link in _links(Path(f"/proc/{pid}/fd"))}
+        inodes = _targets(Path(f"/proc/{pid}/fd"))
         ports = set()
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             fields = line.split()
@@ -234,6 +235,15 @@ def _links(folder: Path) -> list[Path]:
         return [path for path in folder.iterdir() if path.exists() or path.is_symlink()]
     except FileNotFoundError:
         return []
+
+
+def _targets(folder: Path) -> set[str]:
+    """What the links in a folder of descriptors point to; one that is closed meanwhile is left out."""
+    found = set()
+    for link in _links(folder):
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(link))
+    return found
 
 
 def _rss_bytes(pid: int) -> int:

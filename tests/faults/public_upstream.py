@@ -44,13 +44,13 @@ def main(folder: Path) -> None:
         ask: dict[str, str] = {}
         for number, target in enumerate(targets):
             public.project(f"index{number}").release("1.0")
-            public.on(f"/simple/index{number}/").fault(Redirect(target))
+            public.on(f"/simple/index{number}/").fault(Redirect(f"{target}index-{number}"))
             ask[f"index to {target}"] = f"/pypi/simple/index{number}/"
             public.project(f"file{number}").release("1.0")
-            public.on(f"*/file{number}-1.0.tar.gz").fault(Redirect(target))
+            public.on(f"*/file{number}-1.0.tar.gz").fault(Redirect(f"{target}file-{number}"))
             ask[f"file to {target}"] = f"/pypi/files/file{number}/file{number}-1.0.tar.gz"
             (listed,) = public.project(f"link{number}").release("1.0").releases["1.0"]
-            listed.url = target + "link.tar.gz"
+            listed.url = f"{target}link-{number}"
             ask[f"link to {target}"] = f"/pypi/files/link{number}/link{number}-1.0.tar.gz"
         public.project("demo").release("1.0")
         gateway = Gateway(
@@ -63,7 +63,8 @@ def main(folder: Path) -> None:
         finally:
             gateway.stop()
         redirected = {way: (reply.status, reply.text) for way, reply in got.items()}
-        found = {"honest": honest, "private_hits": len(private.requests), "redirected": redirected}
+        hits = [seen.target for seen in private.requests]
+        found = {"honest": honest, "private_hits": hits, "redirected": redirected}
         print(json.dumps(found))
 
 

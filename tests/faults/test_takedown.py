@@ -107,7 +107,6 @@ def test_one_stray_404_is_no_takedown(held: Stand) -> None:
     [
         Status(500),
         Status(503),
-        Status(403),
         Reset(),
         Truncated(80),
         LoginPage(),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, select
 
 from mainstay.db.blobs import save_blob
+from mainstay.db.lookup import load_row
 from mainstay.db.schema import artifact
 from mainstay.db.upsert import save_rows
 
@@ -33,7 +34,7 @@ class StoredArtifact:
 
 def load_artifact(connection: Connection, key: str) -> StoredArtifact | None:
     """The artifact of that key, or None."""
-    row = connection.execute(select(artifact).where(artifact.c.key == key)).one_or_none()
+    row = load_row(connection, artifact, key)
     return None if row is None else StoredArtifact(*row)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from sqlalchemy import Connection, select, update
 
 from mainstay.db.blobs import save_blob
+from mainstay.db.lookup import load_row
 from mainstay.db.schema import document
 from mainstay.db.upsert import save_rows
 
@@ -40,7 +41,7 @@ class StoredDocument:
 
 def load_document(connection: Connection, key: str) -> StoredDocument | None:
     """The document of that key, or None."""
-    row = connection.execute(select(document).where(document.c.key == key)).one_or_none()
+    row = load_row(connection, document, key)
     return None if row is None else StoredDocument(*row)
 
 

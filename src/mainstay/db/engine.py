@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -37,7 +38,7 @@ class Database:
         """Connects on first use. `url` is SQLAlchemy's (`sqlite:////folder/mainstay.db`)."""
         self._engine = _make_engine(make_url(url))
         self._write = self._engine.execution_options(begin="BEGIN IMMEDIATE")
-        self._read = self._engine.execution_options(begin="BEGIN")
+        self._reader: Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mainstay-db")
 
     @classmethod
@@ -71,8 +72,12 @@ class Database:
         return await asyncio.wrap_future(self._submit(self._write, function, *args, **kwargs))
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `run`, for a function that only reads: it never waits for another process's write."""
-        return await asyncio.wrap_future(self._submit(self._read, function, *args, **kwargs))
+        """As `run`, for a function that only reads: it never waits for another process's write.
+
+        Each statement sees the database as it is then; there is no transaction around them, which would cost more than
+        the look-up itself.
+        """
+        return await asyncio.wrap_future(self._submit_read(function, *args, **kwargs))
 
     def run_sync(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run`, blocking: for a thread that is neither the event loop's nor the database's."""
@@ -80,12 +85,33 @@ class Database:
 
     def read_sync(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `read`, blocking."""
-        return self._submit(self._read, function, *args, **kwargs).result()
+        return self._submit_read(function, *args, **kwargs).result()
 
     def close(self) -> None:
         """Wait for what was asked for, then close. Can be called again."""
+        with suppress(RuntimeError):  # closed before
+            self._thread.submit(self._close_reader)
         self._thread.shutdown(wait=True)
         self._engine.dispose()
+
+    def _submit_read(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        def call() -> T:
+            try:
+                if self._reader is None:
+                    self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT", begin="").connect()
+                return function(self._reader, *args, **kwargs)
+            except DBAPIError as error:
+                self._close_reader()
+                raise _store_error(error) from error
+
+        return self._thread.submit(call)
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _submit(
         self, engine: Engine, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -108,8 +134,8 @@ def _read_each_table(connection: Connection) -> None:
 
 def _make_engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=1, max_overflow=0)
-    engine = create_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": _BUSY_TIMEOUT_S})
+        return create_engine(url, pool_size=2, max_overflow=0)
+    engine = create_engine(url, pool_size=2, max_overflow=0, connect_args={"timeout": _BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -121,7 +147,8 @@ def _make_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        if statement := connection.get_execution_options().get("begin", "BEGIN"):
+            connection.exec_driver_sql(statement)
 
     return engine
 

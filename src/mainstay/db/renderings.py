@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from mainstay.db.blobs import save_blob
+from mainstay.db.lookup import load_row
 from mainstay.db.schema import rendering
 from mainstay.db.upsert import save_rows
 
@@ -27,7 +28,7 @@ class StoredRendering:
 
 def load_rendering(connection: Connection, key: str) -> StoredRendering | None:
     """The rendering of that key, or None."""
-    row = connection.execute(select(rendering).where(rendering.c.key == key)).one_or_none()
+    row = load_row(connection, rendering, key)
     if row is None:
         return None
     headers = tuple((str(name), str(value)) for name, value in json.loads(row.headers))

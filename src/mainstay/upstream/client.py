@@ -243,4 +243,6 @@ def translated(url: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     inner = getattr(error, "os_error", None) or error
-    return str(getattr(inner, "strerror", None) or inner or type(error).__name__).strip().rstrip(".")
+    # aiohttp's own texts hold the whole address, whose query may be a signature.
+    told = getattr(inner, "strerror", None) or getattr(inner, "message", None)
+    return str(told or inner or type(error).__name__).strip().rstrip(".")

@@ -45,7 +45,7 @@ def _upstreams(
     if extras:
         known = {upstream.id for upstream in chosen}
         for entry in found:
-            extra = build_upstream(ecosystem, UpstreamSetting(url=entry.url), entry.why)
+            extra = build_upstream(ecosystem, UpstreamSetting(url=entry.url, namespaces=entry.namespaces), entry.why)
             if extra.id not in known:
                 known.add(extra.id)
                 chosen.append(extra)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import zlib
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from isal import isal_zlib
 
@@ -16,6 +15,8 @@ from mainstay.upstream.client import Reply
 MEMORY_BYTES = 1024 * 1024
 INFLATE_BYTES = 256 * 1024
 _GZIP = 31
+_DAMAGED: Any = isal_zlib.error  # no subclass of zlib's; its stub calls it an instance
+_MORE = "something follows upstream's compressed index, which may be a part of it."
 
 
 class Spool:
@@ -83,12 +84,16 @@ class _Inflate:
         """The decompressed bytes of the next chunk, a bounded piece at a time."""
         if self._stream is None:
             return [chunk]
+        if self._stream.eof and chunk:
+            raise UnsupportedDocument(_MORE)
         return _Pieces(self._stream, chunk)
 
     def check_end(self) -> None:
         """The compressed stream must have ended."""
         if self._stream is not None and not self._stream.eof:
             raise UnsupportedDocument("upstream's compressed index is cut short.")
+        if self._stream is not None and self._stream.unused_data:
+            raise UnsupportedDocument(_MORE)
 
 
 class _Pieces:
@@ -105,7 +110,7 @@ class _Pieces:
             raise StopIteration
         try:
             piece: bytes = self._stream.decompress(self._chunk, INFLATE_BYTES)
-        except zlib.error as error:
+        except _DAMAGED as error:
             raise UnsupportedDocument(f"upstream's compressed index is damaged: {error}.") from error
         self._chunk = self._stream.unconsumed_tail
         self._more = bool(self._chunk) or len(piece) == INFLATE_BYTES

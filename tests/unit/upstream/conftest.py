@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from mainstay.config import Fetch
+from doubles.upstream import Upstream
+from mainstay.app import Gateway
+from mainstay.config import Config, EcosystemSetting, Fetch, Log
+from mainstay.ecosystems import ecosystems
+from mainstay.model import Artifact
+from mainstay.upstream import documents, politeness, takedowns
 from mainstay.upstream.client import HttpClient
+from mainstay.upstream.discover import discover
+from mainstay.upstream.documents import Asked
+from unit.clock import Clock
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +33,30 @@ async def client(tmp_path: Path) -> AsyncIterator[HttpClient]:
     client = HttpClient(Fetch(connect_timeout_s=2, read_timeout_s=0.3))
     yield client
     await client.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that indexes, takedowns and rests are judged by."""
+    clock = Clock()
+    for module in (documents, takedowns, politeness):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+async def gateway(upstream: Upstream, tmp_path: Path, clock: Clock) -> AsyncIterator[Gateway]:
+    """One worker's gateway in this process, in front of the double, without its background work."""
+    settings = {"pypi": EcosystemSetting(upstream=upstream.simple_url)}
+    fetch, log = Fetch(attempts=1, read_timeout_s=2), Log(access=False)
+    config = Config(data=str(tmp_path / "data"), ecosystems=settings, fetch=fetch, log=log)
+    gateway = Gateway(config, discover(config, ecosystems(), own=frozenset(), extras=False), 1)
+    yield gateway
+    await gateway.stop()
+
+
+@pytest.fixture
+def asked(gateway: Gateway) -> Asked:
+    """The index of the project `demo`."""
+    (origin,) = gateway.registry.of("pypi")
+    return Asked(origin, origin.ecosystem.index_of(Artifact("demo", "", "", "", "")))

@@ -73,7 +73,7 @@ async def test_a_small_body_cannot_become_a_huge_document(
 
 async def test_a_document_over_the_cap_is_refused(upstream: Upstream, client: HttpClient, store: LocalStore) -> None:
     """As is a plain one."""
-    with pytest.raises(TooLarge, match="cache.max_document"):
+    with pytest.raises(TooLarge, match=r"cache\.max_document"):
         await take(upstream, client, store, Body(content(CAP + 1)))
 
 
