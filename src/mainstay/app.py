@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from mainstay.config import Config, load_config, parse_size
-from mainstay.db.blobs import BlobCatalog, touch_blobs
+from mainstay.db.blobs import BlobCatalog, load_total, touch_blobs
 from mainstay.db.engine import Database
 from mainstay.db.origins import Origin, load_origins, save_origins
 from mainstay.ecosystems import ecosystems
@@ -32,6 +32,8 @@ from mainstay.gateway.record import Recorder
 from mainstay.gateway.render import Renderings
 from mainstay.gateway.supply import Supply
 from mainstay.intercept.receipt import Totals
+from mainstay.intercept.settings import load_client_settings
+from mainstay.intercept.trust import load_trusted
 from mainstay.model import Artifact
 from mainstay.store.evict import evict
 from mainstay.store.local import LocalStore
@@ -55,6 +57,7 @@ FLUSH_EVERY_S = 0.25
 SCAN_EVERY_ROUNDS = 120
 """How often eviction also compares the folder with the catalog, which looks at every blob."""
 METRICS_FOLDER = "metrics"
+SECRET_FILE = "secret"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _log = get_logger(__name__)
@@ -63,7 +66,8 @@ _log = get_logger(__name__)
 class Gateway:
     """One worker's whole gateway: build it, `start` it in its event loop, and `stop` it."""
 
-    def __init__(self, config: Config, registry: Registry, workers: int) -> None:
+    def __init__(self, config: Config, registry: Registry, workers: int, trusted: bytes = b"") -> None:
+        """`trusted` holds certificates of authorities that upstreams may have beside the usual ones."""
         folder = config.data_path
         self.config, self.registry = config, registry
         self.store = LocalStore(folder)
@@ -74,6 +78,7 @@ class Gateway:
         self._parser = Parser()
         self._tasks: list[asyncio.Task[None]] = []
         self._workers = workers
+        self._trusted = trusted
         self._stops: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._ready = False
         self._rounds = 0
@@ -83,8 +88,7 @@ class Gateway:
 
     def _compose(self, folder: Path) -> Application:
         config, registry = self.config, self.registry
-        self._client = HttpClient(config.fetch)
-        self.asker = Asker(self._client, self._shared, self.metrics, self._workers)
+        self.asker = Asker(HttpClient(config.fetch, self._trusted), self._shared, self.metrics, self._workers)
         self._takedowns = Takedowns(self.database, self._shared)
         self.documents = Documents(
             config,
@@ -96,14 +100,14 @@ class Gateway:
             self.metrics,
             on_file_bases=self.learn,
         )
-        self._artifacts = Artifacts(config, self.store, self.database, self.asker)
+        self._artifacts = Artifacts(config, self.store, self.database, self.asker, make_room=self.make_room)
         supply = Supply(
             registry,
             self.documents,
             self._artifacts,
             self._parser,
             self._takedowns,
-            secret=_secret(folder),
+            secret=(folder / SECRET_FILE).read_bytes(),
             document_ttl_s=config.cache.document_ttl_s,
             negative_ttl_s=config.cache.negative_ttl_s,
         )
@@ -204,6 +208,15 @@ class Gateway:
             resting = sum(self.asker.resting(upstream) for upstream in self.registry.of(name))
             self.metrics.set_resting(name, resting)
 
+    async def make_room(self, size_bytes: int) -> int:
+        """Evict at least so many bytes, as far as there are blobs that may go; returns how many went."""
+        await self._touch()
+        total = await self.database.read(load_total)
+        budget = max(0, total - size_bytes)
+        done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget, scan=False)
+        _log.warning("the disk is full", evicted_blobs=done.blobs, freed_bytes=done.freed_bytes)
+        return done.freed_bytes
+
     async def _readiness(self) -> tuple[int, str, bytes]:
         status, word = (200, "ready") if self._ready else (503, "starting")
         return status, "application/json", msgspec.json.encode({"schema": 1, "status": word})
@@ -273,7 +286,9 @@ async def open_run(config: Config) -> AsyncIterator[RunGateway]:
     configure_logging("error" if config.log.level == "info" else config.log.level)
     _prepare(config)
     registry = await asyncio.to_thread(discover, config, ecosystems(), own=own_addresses(config), extras=True)
-    gateway = Gateway(config, registry, 1)
+    # What any of the user's clients trusts upstream to be, the gateway that stands in for it must trust as well.
+    trusted = b"\n".join(load_trusted(os.environ, load_client_settings(os.environ, Path.home(), Path.cwd())))
+    gateway = Gateway(config, registry, 1, trusted)
     await gateway.start()
     try:
         yield RunGateway(gateway)
@@ -335,17 +350,19 @@ def _prepare(config: Config) -> None:
     freed = store.sweep()
     store.close()
     Database.open(config.data_path).close()
+    _make_secret(config.data_path / SECRET_FILE)
     if freed:
         _log.info("unfinished downloads of an earlier process were removed", freed_bytes=freed)
 
 
-def _secret(folder: Path) -> bytes:
-    """A random key of this data folder, with which callers' credentials are told apart and not stored."""
-    path = folder / "secret"
+def _make_secret(path: Path) -> None:
+    """A random key of this data folder, with which callers' credentials are told apart and not stored. It appears
+    whole or not at all, whoever else makes it at the same time."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_bytes(secrets.token_bytes(32))
     with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, secrets.token_bytes(32))
-        finally:
-            os.close(descriptor)
-    return path.read_bytes()
+        os.link(draft, path)
+    draft.unlink()

@@ -204,15 +204,23 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in environ.items():
         if name in _PLAIN_VARIABLES and value:
-            tree[_PLAIN_VARIABLES[name]] = value
+            _plant(tree, [_PLAIN_VARIABLES[name]], value, name)
         elif name.startswith("MAINSTAY_") and "__" in name:
             section, _, key = name.removeprefix("MAINSTAY_").lower().partition("__")
             parts = [section, *key.split("__")]
-            node = tree
-            for part in parts[:-1]:
-                node = node.setdefault(part, {})
-            node[parts[-1]] = value.split(",") if parts[-1] == "trusted_proxies" else value
+            _plant(tree, parts, value.split(",") if parts[-1] == "trusted_proxies" else value, name)
     return tree
+
+
+def _plant(tree: dict[str, Any], parts: list[str], value: Any, name: str) -> None:
+    node = tree
+    for part in parts[:-1]:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"{name}: another variable sets {part} itself, which has no settings below it.")
+    if parts[-1] in node:
+        raise ConfigError(f"{name}: another variable sets something below {parts[-1]}, which is one value.")
+    node[parts[-1]] = value
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -309,4 +317,5 @@ def _check_url(key: str, url: str) -> None:
     except ValueError:
         sound = False
     if not sound:
-        raise ConfigError(f"{key} = {url!r} is not allowed: an http:// or https:// address.")
+        shown = re.sub(r"[^/\s]*@", "", url)
+        raise ConfigError(f"{key} = {shown!r} is not allowed: an http:// or https:// address.")

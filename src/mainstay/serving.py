@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ from typing import Any
 from granian.constants import Interfaces, Loops, SSLProtocols
 from granian.server import Server
 
-from mainstay import __version__
+from mainstay import __version__, app
 from mainstay.app import BOOT_VARIABLE, LOOPBACK, listen_url, prepare_serve, worker_count
 from mainstay.config import Config
 from mainstay.ecosystems import ecosystems
 from mainstay.errors import ConfigError
+from mainstay.gateway.asgi import Application
 from mainstay.telemetry.log import configure_logging
 from mainstay.upstream.registry import Registry
 
@@ -35,7 +38,7 @@ def run_server(config: Config, path: Path | None, flags: dict[str, Any]) -> None
     sys.stderr.write(render_table(config, registry))
     sys.stderr.flush()
     server = Server(
-        "mainstay.app:worker",
+        "mainstay.serving:worker",
         factory=True,
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
@@ -53,6 +56,17 @@ def run_server(config: Config, path: Path | None, flags: dict[str, Any]) -> None
         backlog=4096,
     )
     server.serve()
+
+
+def worker() -> Application:
+    """The application in one of the server's processes.
+
+    Until the server has set its own handlers there, a process that is just starting would have the main process's,
+    which do nothing in it: a stop sent in that moment would be lost, and waited for in vain.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    return app.worker()
 
 
 def render_table(config: Config, registry: Registry) -> str:
@@ -78,8 +92,6 @@ def render_table(config: Config, registry: Registry) -> str:
 
 
 def _check_listen(config: Config) -> None:
-    import socket
-
     for key in ("tls_cert", "tls_key"):
         name = getattr(config.server, key)
         if name and not Path(name).is_file():

@@ -27,6 +27,10 @@ class UvicornGateway(Gateway):
         with self.log_path.open("ab") as log:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ)
 
+    def worker_pids(self) -> list[int]:
+        """One process listens and serves."""
+        return [self.process.pid]
+
 
 SERVERS: Mapping[str, type[Gateway]] = {"granian": Gateway, "uvicorn": UvicornGateway}
 

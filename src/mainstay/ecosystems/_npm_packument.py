@@ -62,6 +62,9 @@ class Packument:
         self._project = index.project
         self._source = source
         self._top = _parse_object(source.body, f"The index of {index.project}")
+        name = self._top.get("name")
+        if name is not None and bytes(name) != msgspec.json.encode(index.project):
+            raise UnsupportedDocument(f"The index of {index.project} is another's: it is named {bytes(name)[:80]!r}.")
         self._time = _fields(self._top.get("time"))
         listed = self._top.get("versions")
         if listed is None and "unpublished" not in self._time:

@@ -30,6 +30,8 @@ def parse_project_page(project: str, source: Source) -> Page:
     if _is_json(source):
         page = parse_json(source, Page)
         _check_version(page.meta.api_version, source)
+        if page.name and normalize(page.name) != normalize(project):
+            raise UnsupportedDocument(f"The index at {_shown(source)} is of {page.name!r}, not of {project!r}.")
         page.files = list(_with_absolute_urls(page.files, source.url))
         return page
     return _parse_html_page(project, source)

@@ -66,7 +66,17 @@ class Npm(Ecosystem):
     mount = "npm"
     roles: ClassVar[Mapping[str, str]] = {_ROLE: ""}
     discovery = Discovery(
-        commands=(("npm", "config", "list", "--json"),),
+        # yarn's own default is a host of its own; yarn 1 and yarn 4 each know one of the two settings.
+        commands=(
+            ("npm", "config", "list", "--json"),
+            ("yarn", "config", "get", "registry"),
+            ("yarn", "config", "get", "npmRegistryServer"),
+        ),
+        environ=(
+            ("npm_config_logs_max", "0"),
+            ("npm_config_update_notifier", "false"),
+            ("COREPACK_ENABLE_NETWORK", "0"),
+        ),
         env=(
             "npm_config_registry",
             "NPM_CONFIG_REGISTRY",

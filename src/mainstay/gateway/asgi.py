@@ -112,6 +112,8 @@ class Application:
         call = self._call(scope, found, sender)
         try:
             reply = await self._reply(call, note, found)
+            if key:
+                reply = self._keep_hot(key, reply)
         except MainstayError as error:
             reply = refusal(error, self._handler.ecosystem_of(call), note)
             if note.outcome != "missing" and len(self.refusals) < 20:
@@ -121,8 +123,6 @@ class Application:
         except Exception as error:  # noqa: BLE001 - a defect is logged and answered, and takes no other request with it
             _log.exception("a request failed in a way that is a defect", path=call.raw_path[:200])
             reply = refusal(MainstayError(f"internal error: {type(error).__name__}."), None, note)
-        if key:
-            reply = self._keep_hot(key, reply)
         await self._send(call, reply, sender, scope, started)
 
     async def _reply(self, call: Call, note: Note, found: dict[bytes, bytes]) -> Reply:
@@ -192,11 +192,17 @@ class Application:
         except Gone as gone:
             sent = gone.sent_bytes
         except MainstayError as error:
+            if not sender.started:
+                answer = refusal(error, self._handler.ecosystem_of(call), reply.note)
+                status = answer.status
+                sent = await sender.whole(status, _raw(_with_length(answer)), answer.body)
+                return
             # Headers are out: the only honest thing left is to break the transfer off.
-            reply.note.outcome, reply.note.error = "error", type(error).__name__
+            name = type(error).__name__
+            reply.note.outcome, reply.note.error = "error", name
             log = getattr(_log, error.level)
-            log("a transfer was broken off", path=call.raw_path[:200], reason=error.message)
-            self._recorder.refused(reply.note, type(error).__name__)
+            log("a transfer was broken off", path=call.raw_path[:200], error=name, reason=error.message)
+            self._recorder.refused(reply.note, name)
             raise
         finally:
             self._recorder.record(reply.note, reply.note.outcome, status, sent, scope, started)

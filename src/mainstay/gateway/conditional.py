@@ -72,13 +72,17 @@ def range_applies(if_range: str, etag: str, last_modified: str) -> bool:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether the client takes gzip (section 12.5.3)."""
+    """Whether the client takes gzip (section 12.5.3); what it says of gzip by name counts more than the star."""
+    other = False
     for part in accept_encoding.lower().split(","):
         coding, _, parameters = part.strip().partition(";")
-        if coding.strip() in ("gzip", "x-gzip", "*"):
-            quality = parameters.replace(" ", "").removeprefix("q=")
-            return not quality or quality.strip("0.") != ""
-    return False
+        quality = parameters.replace(" ", "").removeprefix("q=")
+        accepted = not quality or quality.strip("0.") != ""
+        if coding.strip() in ("gzip", "x-gzip"):
+            return accepted
+        if coding.strip() == "*":
+            other = accepted
+    return other
 
 
 def _weak(tag: str) -> str:

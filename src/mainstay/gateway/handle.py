@@ -139,7 +139,8 @@ class Handler:
                 f"no upstream is known for {ecosystem.label}.",
                 hint=f"Set [ecosystems.{ecosystem.id}] upstream in mainstay.toml.",
             )
-        return self._supply.views(upstreams, call.authorization)
+        meant = asked is not None or (call.verbatim and len(upstreams) == 1)
+        return self._supply.views(upstreams, call.authorization, meant=meant)
 
     async def _index(self, call: Call, index: Index, views: Sequence[View], note: Note) -> Reply:
         view, obtained = await self._supply.index(index, views)

@@ -48,16 +48,19 @@ class Passing:
     async def answer(self, call: Call, resource: Passthrough, views: Sequence[View], note: Note) -> Reply:
         """A call of the protocol that is not an index: to the first upstream for its project, else to the last one,
         which is the public one."""
-        upstream = views[0].upstream if resource.project else views[-1].upstream
+        first = views[0].upstream if resource.project else views[-1].upstream
+        # Of the ways to ask that one, the last is with the caller's own credential where it may go there.
+        view = [view for view in views if view.upstream is first][-1]
+        upstream = view.upstream
         note.upstream = upstream.id
         accept = call.headers.get("accept", resource.accept)
         key = (upstream.id, resource.path, accept)
-        cacheable = resource.ttl_s > 0 and call.method in ("GET", "HEAD") and not call.authorization
+        cacheable = resource.ttl_s > 0 and call.method in ("GET", "HEAD") and not view.authorization
         kept = self._kept.get(key) if cacheable else None
         if kept is not None and kept.until > time.monotonic():
             return Bytes(kept.status, [*kept.headers, ("cache-status", "mainstay; hit")], kept.body, note)
         try:
-            fetched = await self._fetch(call, resource, upstream, accept)
+            fetched = await self._fetch(call, resource, view, accept)
         except UpstreamError:
             if kept is None:
                 raise
@@ -92,7 +95,8 @@ class Passing:
 
         return Streamed(reply.status, kept, chunks(), int(length) if length.isdecimal() else None, note)
 
-    async def _fetch(self, call: Call, resource: Passthrough, upstream: Upstream, accept: str) -> Bytes:
+    async def _fetch(self, call: Call, resource: Passthrough, view: View, accept: str) -> Bytes:
+        upstream = view.upstream
         body = await self._outgoing(call, resource, upstream)
         headers = {"accept": accept, "accept-encoding": "identity"}
         if body is not None:
@@ -103,9 +107,10 @@ class Passing:
             url,
             headers,
             kind="passthrough",
-            authorization=call.authorization,
+            authorization=view.authorization,
             method="GET" if call.method == "HEAD" else call.method,
             body=body,
+            passing=True,
         ) as reply:
             answer = bytearray()
             async for chunk in reply.chunks():

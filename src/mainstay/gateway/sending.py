@@ -41,6 +41,8 @@ class Sender:
         self._send = send
         self._body_read = False
         self._left = False
+        self.started = False
+        """Whether headers of a reply in pieces are out."""
 
     async def body(self) -> AsyncIterator[bytes]:
         """The request's body as it comes.
@@ -79,17 +81,20 @@ class Sender:
             os.close(reply.descriptor)
 
     async def pieces(self, status: int, headers: list[tuple[bytes, bytes]], pieces: AsyncIterator[bytes]) -> int:
-        """A reply whose body comes piece by piece; returns the bytes sent.
+        """A reply whose body comes piece by piece; returns the bytes sent. Headers go out with the first piece: until
+        then a failure can still be told in words.
 
         Raises:
-            Gone: the client left. Whatever `pieces` raises: the server must then cut the connection.
+            Gone: the client left. Whatever `pieces` raises: once `started`, the server must cut the connection.
         """
         sent = 0
         watcher = asyncio.create_task(self._watch())
         try:
-            await self._send({"type": "http.response.start", "status": status, "headers": headers})
             number = 0
             async for piece in pieces:
+                if not self.started:
+                    self.started = True
+                    await self._send({"type": "http.response.start", "status": status, "headers": headers})
                 await self._send({"type": "http.response.body", "body": piece, "more_body": True})
                 sent += len(piece)
                 number += 1
@@ -97,6 +102,8 @@ class Sender:
                     await asyncio.sleep(0)
                 if self._left:
                     raise Gone(sent)
+            if not self.started:
+                await self._send({"type": "http.response.start", "status": status, "headers": headers})
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
             return sent
         finally:

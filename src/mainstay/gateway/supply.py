@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mainstay.db.artifacts import StoredArtifact
-from mainstay.errors import AuthorizationRequired, MainstayError, NotFound, PolicyRefused, UpstreamUnavailable
+from mainstay.errors import (
+    AuthorizationRequired,
+    MainstayError,
+    NotFound,
+    PolicyRefused,
+    UnsupportedDocument,
+    UpstreamUnavailable,
+)
 from mainstay.model import Artifact, File, Index, Sidecar
 from mainstay.upstream.artifacts import Artifacts
 from mainstay.upstream.documents import Asked, Documents, Obtained
@@ -59,12 +66,16 @@ class Supply:
         self._negative_ttl_s = negative_ttl_s
         self._absent: OrderedDict[str, float] = OrderedDict()
 
-    def views(self, upstreams: Sequence[Upstream], authorization: str) -> list[View]:
+    def views(self, upstreams: Sequence[Upstream], authorization: str, *, meant: bool) -> list[View]:
         """The ways to ask, in order: without the caller's credential first where that may do, so that what is public is
-        shared between callers and what is not is kept apart."""
+        shared between callers and what is not is kept apart.
+
+        The caller's credential goes to private upstreams, and to another one only where it was `meant` for that: the
+        caller asked the registry's own address.
+        """
         views = []
         for upstream in upstreams:
-            own = bool(authorization) and not upstream.authorization
+            own = bool(authorization) and not upstream.authorization and (meant or upstream.private)
             if not own or not upstream.private:
                 views.append(View(upstream))
             if own:
@@ -128,7 +139,11 @@ class Supply:
                 index = other
         view, obtained = await self.index(index, views)
         self.refuse_blocked(view, artifact)
-        found = await self._parser.find(self.documents.place(index, obtained.document), artifact)
+        try:
+            found = await self._parser.find(self.documents.place(index, obtained.document), artifact)
+        except UnsupportedDocument:
+            await self.documents.forget(obtained.document.key)
+            raise
         if found is None:
             raise NotFound(f"upstream's index of {artifact.project} does not list {artifact.filename}.")
         return view, found

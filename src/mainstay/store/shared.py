@@ -45,6 +45,8 @@ class Shared:
                     # Written, not only sized: a hole that cannot be filled later on a full disk is a SIGBUS.
                     os.pwrite(descriptor, bytes(_SIZE), 0)
                     os.ftruncate(descriptor, _SIZE)
+                # A hole in a mapped file is a SIGBUS on the day that the disk is full.
+                os.posix_fallocate(descriptor, 0, _SIZE)
                 self._map = mmap.mmap(descriptor, _SIZE)
                 self._words = memoryview(self._map).cast("Q")
                 if self._words[1] != _MAGIC:

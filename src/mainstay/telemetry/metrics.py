@@ -120,6 +120,7 @@ class Metrics:
         self._saved_requests = counter("upstream_saved_requests_total", "Requests that upstream was spared.")
         self._saved_bytes = counter("upstream_saved_bytes_total", "Body bytes that upstream was spared.")
         self._refused_total = counter("refused_total", "Things refused, by the error that says why.", "reason")
+        Counter("mainstay_worker_starts_total", "Worker processes started.", registry=self._registry).inc()
         self._store_bytes = Gauge(
             "mainstay_store_bytes", "Bytes in the store.", registry=self._registry, multiprocess_mode="mostrecent"
         )
@@ -130,6 +131,9 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="mostrecent",
         )
+
+        self._store_bytes.set(0)
+        _allocate(os.environ.get(_FOLDER_VARIABLE))
 
     def count_reply(self, ecosystem: str, kind: str, outcome: str, size_bytes: int) -> None:
         """A client was answered with a body of that size.
@@ -197,6 +201,13 @@ class Metrics:
         whole = CollectorRegistry()
         MultiProcessCollector(whole, path=folder)  # type: ignore[no-untyped-call]  # the library has no types here
         return generate_latest(whole)
+
+
+def _allocate(folder: str | None) -> None:
+    """Give this process's files their whole size on disk: a hole in a mapped file is a SIGBUS on a full disk."""
+    for path in Path(folder).glob(f"*_{os.getpid()}.db") if folder else ():
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _reasons() -> frozenset[str]:

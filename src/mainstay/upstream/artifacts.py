@@ -7,9 +7,10 @@ import dataclasses
 import hashlib
 import os
 import re
+import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +39,7 @@ FLUSH_BYTES = 256 * 1024
 INLINE_BYTES = 64 * 1024
 FLUSH_INTERVAL_S = 0.005
 KNOWN_ARTIFACTS = 50_000
+LEAST_ROOM_BYTES = 16 * 1024 * 1024
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 _log = get_logger(__name__)
@@ -46,7 +48,17 @@ _log = get_logger(__name__)
 class Artifacts:
     """The files of one worker. Every download in any worker goes through here."""
 
-    def __init__(self, config: Config, store: LocalStore, database: Database, asker: Asker) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: LocalStore,
+        database: Database,
+        asker: Asker,
+        *,
+        make_room: Callable[[int], Awaitable[int]],
+    ) -> None:
+        """`make_room` evicts so many bytes if it can and returns how many it did."""
+        self._make_room = make_room
         self._store = store
         self._database = database
         self._asker = asker
@@ -144,7 +156,8 @@ class Artifacts:
             except MainstayError as error:
                 if isinstance(error, IntegrityError | StoreFull | TooLarge):
                     files.drop()
-                if number == self._attempts or not worth_another_try(error):
+                roomier = isinstance(error, StoreFull) and await self._make_room(_needed_bytes(fill)) > 0
+                if number == self._attempts or not (roomier or worth_another_try(error)):
                     raise
                 _log.warning("a fill is tried again", file=fill.wanted.blank.filename, reason=error.message)
                 await asyncio.sleep(0.05 * 2**number)
@@ -161,6 +174,8 @@ class Artifacts:
         async with self._asker.ask(
             upstream, wanted.url, headers, kind=kind, authorization=wanted.authorization
         ) as reply:
+            if reply.status == 416:
+                files.drop()
             head, resume_at = _start(wanted.url, reply, before, resume_at)
             self._check_size(wanted, head)
             if resume_at == 0 and (before is not None or files.written_bytes()):
@@ -178,10 +193,10 @@ class Artifacts:
         sums = Sums(fill.wanted.digests)
         if resume_at:
             await asyncio.to_thread(sums.add_file, files.part, resume_at)
-        with _storing():
-            files.save(head)
         fill.announce(head)
         fill.grown(resume_at)
+        with _storing():
+            files.save(head)
         written, pending, flushed_at = resume_at, bytearray(), 0.0
         async for chunk in reply.chunks():
             pending += chunk
@@ -201,9 +216,10 @@ class Artifacts:
         self, fill: Fill, files: HeadFile, head: Head, size: int, digest: str, verified: str
     ) -> StoredArtifact:
         final = Head(head.url, size, head.media_type, head.etag, head.last_modified, head.run, verified=True)
-        files.save(final)
         fill.announce(final)
         fill.grown(size)
+        await asyncio.sleep(0)  # readers in this worker need not wait for what follows
+        files.save(final)
         await asyncio.to_thread(self._store.publish, files.part, digest)
         stored = dataclasses.replace(
             fill.wanted.blank,
@@ -240,6 +256,10 @@ class Artifacts:
                 f"{name} has {head.total_bytes} bytes upstream, but the index says {wanted.size_bytes}.",
                 hint="Nothing was served. Tell the registry.",
             )
+
+
+def _needed_bytes(fill: Fill) -> int:
+    return max(fill.head.total_bytes or 0 if fill.head else 0, LEAST_ROOM_BYTES)
 
 
 class Sums:
@@ -320,7 +340,6 @@ def _validator(head: Head) -> str:
 
 def _start(url: str, reply: Reply, before: Head | None, resume_at: int) -> tuple[Head, int]:
     """The head, and from which byte the reply goes on. A full reply to a ranged request begins a new run."""
-    run = before.run if before else 0
     match = _RANGE.fullmatch(reply.headers.get("content-range", "")) if reply.status == 206 else None
     if before and match and int(match[1]) == resume_at:
         return before, resume_at
@@ -333,7 +352,7 @@ def _start(url: str, reply: Reply, before: Head | None, resume_at: int) -> tuple
         reply.headers.get("content-type", ""),
         reply.headers.get("etag", ""),
         reply.headers.get("last-modified", ""),
-        run + 1 if before else 0,
+        secrets.randbits(53),
     )
     return head, 0
 

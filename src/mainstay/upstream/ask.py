@@ -50,8 +50,10 @@ class Asker:
         authorization: str = "",
         method: str = "GET",
         body: bytes | None = None,
+        passing: bool = False,
     ) -> AsyncIterator[Reply]:
-        """One request. Yields replies with a status below 400, and 304 and 416.
+        """One request. Yields replies with a status below 400, and 416; with `passing` every 4xx but 429: what
+        upstream says is then for the client to read.
 
         `authorization` is the caller's own; the upstream's configured credential is used where there is none, and
         only towards the host that the operator configured.
@@ -66,15 +68,18 @@ class Asker:
         credential = authorization or (upstream.authorization if _same_host(url, upstream) else "")
         if credential:
             sent["authorization"] = credential
-        guarded = not _same_host(url, upstream) and not await self._is_internal(upstream)
+        guarded = not await self._is_internal(upstream)
         outcome = "error"
         reply: Reply | None = None
         try:
             async with (
                 self._throttle(upstream).slot(),
-                self._client.stream(method, url, sent, body=body, guarded=guarded) as reply,
+                self._client.stream(
+                    method, url, sent, body=body, chosen=host_and_port(upstream.url), guarded=guarded
+                ) as reply,
             ):
-                self._raise_for(reply, breaker)
+                if not passing or reply.status >= 500 or reply.status == 429:
+                    self._raise_for(reply, breaker)
                 breaker.succeeded()
                 outcome = "revalidated" if reply.status == 304 else "ok"
                 yield reply
@@ -109,12 +114,15 @@ class Asker:
         """
         outcome = "error"
         reply: Reply | None = None
-        guarded = not _same_host(url, upstream) and not await self._is_internal(upstream)
+        guarded = not await self._is_internal(upstream)
+        chosen = host_and_port(upstream.url)
         sends = body if method not in ("GET", "HEAD") else None
         try:
             async with (
                 self._throttle(upstream).slot(),
-                self._client.stream(method, url, headers, body=sends, guarded=guarded, follow=False) as reply,
+                self._client.stream(
+                    method, url, headers, body=sends, chosen=chosen, guarded=guarded, follow=False
+                ) as reply,
             ):
                 outcome = "ok"
                 yield reply

@@ -55,11 +55,12 @@ class Reply:
 class HttpClient:
     """Sends requests, follows redirects by itself and checks each hop's address."""
 
-    def __init__(self, settings: Fetch) -> None:
+    def __init__(self, settings: Fetch, trusted: bytes = b"") -> None:
+        """`trusted` holds certificates (PEM) of authorities to trust beside the usual ones."""
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
         )
-        self._ssl = trust_context(settings.ca_file)
+        self._ssl = trust_context(settings.ca_file, trusted)
         self._agent = user_agent(settings.contact)
         self._proxies = ProxySettings.from_environ(os.environ)
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -72,10 +73,12 @@ class HttpClient:
         headers: Mapping[str, str],
         *,
         body: bytes | AsyncIterator[bytes] | None = None,
+        chosen: tuple[str, int] | None = None,
         guarded: bool = True,
         follow: bool = True,
     ) -> AsyncIterator[Reply]:
-        """One exchange. `guarded` refuses internal addresses from the first hop on.
+        """One exchange. `guarded` refuses internal addresses on every hop, except `chosen`: the host and port that the
+        operator configured.
 
         Credentials in `headers` go to the first hop's origin only.
 
@@ -86,9 +89,10 @@ class HttpClient:
         sent = {"user-agent": self._agent, **headers}
         for _ in range(MAX_REDIRECTS + 1):
             with translated(url):
-                _check(url, guarded)
+                guard = guarded and host_and_port(url) != chosen
+                _check(url, guard)
                 proxy, extra = self._proxy_for(url)
-                response = await self._session(guarded).request(
+                response = await self._session(guard).request(
                     method, URL(url, encoded=True), headers=sent | extra, data=body, allow_redirects=False, **proxy
                 )
             async with response:
@@ -97,8 +101,9 @@ class HttpClient:
                     names = {name.lower(): value for name, value in response.headers.items()}
                     yield Reply(response.status, names, url, response)
                     return
-            target = urljoin(url, location)
-            sent = _headers_for(target, url, sent)
+            with translated(url):
+                target = urljoin(url, location)
+                sent = _headers_for(target, url, sent)
             url = target
         raise UpstreamRefused(f"{origin_of(url)} redirects in circles.", upstream_status=310)
 
@@ -142,6 +147,8 @@ class HttpClient:
                 skip_auto_headers=("user-agent", "accept", "accept-encoding", "content-type"),
                 read_bufsize=2 * CHUNK_BYTES,
             )
+            # Retries are counted where they are decided, not made here unseen.
+            self._sessions[guarded]._retry_connection = False  # noqa: SLF001 - no public switch
         return self._sessions[guarded]
 
 
@@ -175,8 +182,8 @@ def user_agent(contact: str) -> str:
     return f"mainstay/{__version__} (+{contact or PROJECT_URL})"
 
 
-def trust_context(ca_file: str) -> ssl.SSLContext:
-    """The system's trust store (SSL_CERT_FILE included), or certifi's where there is none, plus `ca_file`.
+def trust_context(ca_file: str, trusted: bytes = b"") -> ssl.SSLContext:
+    """The system's trust store (SSL_CERT_FILE included), else certifi's, plus `ca_file` and `trusted`.
 
     Raises:
         ConfigError: `ca_file` cannot be read.
@@ -184,6 +191,8 @@ def trust_context(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"] and not ssl.get_default_verify_paths().capath:
         context.load_verify_locations(certifi.where())
+    if trusted:
+        context.load_verify_locations(cadata=trusted.decode("ascii", "replace"))
     if ca_file:
         try:
             context.load_verify_locations(ca_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -77,9 +78,10 @@ def read_configuration(discovery: Discovery, environ: Mapping[str, str], folder:
                 break
             except OSError:
                 continue
-    for command in discovery.commands:
-        if (output := _run(command)) is not None:
-            texts[" ".join(command)] = output
+    commands = [command for command in discovery.commands if shutil.which(command[0], path=environ.get("PATH"))]
+    with ThreadPoolExecutor(max_workers=max(1, len(commands))) as pool:
+        outputs = pool.map(lambda command: _run(command, {**environ, **dict(discovery.environ)}), commands)
+        texts |= {" ".join(command): text for command, text in zip(commands, outputs, strict=True) if text is not None}
     return texts
 
 
@@ -89,10 +91,10 @@ def _candidates(pattern: str, folder: Path) -> list[Path]:
     return [parent / pattern for parent in (folder, *folder.parents)]
 
 
-def _run(command: tuple[str, ...]) -> str | None:
+def _run(command: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+            command, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL, env=environ
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         _log.debug("a client's configuration could not be read", command=" ".join(command), reason=str(error))

@@ -14,7 +14,7 @@ from typing import Literal
 from mainstay.config import Config, parse_size
 from mainstay.db.documents import StoredDocument, load_document, save_document, touch_document
 from mainstay.db.engine import Database
-from mainstay.errors import MainstayError, NotFound, UpstreamError
+from mainstay.errors import MainstayError, NotFound, UpstreamError, UpstreamTimeout
 from mainstay.model import Index
 from mainstay.store.local import LocalStore
 from mainstay.store.lock import acquire
@@ -156,8 +156,14 @@ class Documents:
         )
 
     async def forget(self, key: str) -> None:
-        """Drop what is remembered of a document whose bytes turn out to be missing or damaged."""
+        """Drop what is remembered of a document whose bytes turn out to be missing or damaged.
+
+        The bytes go too: else a 304 would confirm them, and a 200 with the same digest would keep them.
+        """
         self._known.pop(key, None)
+        stored = await self._database.read(load_document, key)
+        if stored is not None and stored.digest is not None:
+            await asyncio.to_thread(self._store.delete, stored.digest)
         await self._database.run(touch_document, key, 0.0)
 
     async def close(self) -> None:
@@ -178,6 +184,10 @@ class Documents:
         if stored is not None and stored.digest is not None:
             self._store.used.add(stored.digest)
         return stored
+
+    def _here(self, stored: StoredDocument) -> bool:
+        """Whether its bytes, if it has any, were not evicted."""
+        return stored.digest is None or self._store.has(stored.digest)
 
     def _remember(self, key: str, stored: StoredDocument | None) -> None:
         self._known.pop(key, None)
@@ -219,7 +229,7 @@ class Documents:
             await asyncio.sleep(WATCH_INTERVAL_S)
         try:
             stored = await self._database.read(load_document, asked.key)
-            if stored is not None and stored.checked_at >= asked_at and stored.checked_at > 0:
+            if stored is not None and self._here(stored) and (self.fresh(stored) or stored.checked_at >= asked_at):
                 self._remember(asked.key, stored)
                 return Obtained(stored, "collapsed")
             async with self._buffers:
@@ -236,7 +246,7 @@ class Documents:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._fetch(asked, stored, {})
             except TimeoutError:
-                error: MainstayError = UpstreamError(f"{asked.upstream.id} took too long for {asked.index.path}.")
+                error: MainstayError = UpstreamTimeout(f"{asked.upstream.id} took too long for {asked.index.path}.")
             except UpstreamError as failure:
                 error = failure
             self._metrics.count_refused(asked.upstream.ecosystem.id, "index", type(error).__name__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,11 @@ WATCH_INTERVAL_S = 0.01
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What upstream announced. `run` counts restarts from byte 0; `verified` is set once the digest was checked."""
+    """What upstream announced.
+
+    `run` names one download from byte 0, so that bytes of two are never mixed; `verified` is set once the digest was
+    checked.
+    """
 
     url: str
     total_bytes: int | None
@@ -47,6 +52,18 @@ class Wanted:
     authorization: str = field(default="", repr=False)
 
 
+class _Opened:
+    """A descriptor that lives as long as anybody holds it: the fill, and each reader in the middle of it."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
 class Fill:
     """One artifact on its way, as its readers in this worker see it."""
 
@@ -58,21 +75,19 @@ class Fill:
         self.written_bytes = 0
         self.attempt = 0
         self.outcome: StoredArtifact | MainstayError | None = None
-        self._descriptor: int | None = None
-        self._readers = 0
+        self._opened: _Opened | None = None
         self._changed = asyncio.Event()
 
     def announce(self, head: Head) -> None:
         """The head is known or has changed; a new run means that bytes read so far are void."""
         if self.head is not None and head.run != self.head.run:
-            self._close()
+            self._opened = None
+            self.written_bytes = 0
         self.head = head
-        if self._descriptor is None:
-            try:
-                self._descriptor = os.open(self.part, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                # It was published between the two looks: readers open the blob instead.
-                self._descriptor = None
+        if self._opened is None:
+            # It may have been published between the two looks: readers open the blob then.
+            with suppress(FileNotFoundError):
+                self._opened = _Opened(os.open(self.part, os.O_RDONLY | os.O_CLOEXEC))
         self._wake()
 
     def grown(self, written_bytes: int) -> None:
@@ -86,11 +101,12 @@ class Fill:
         self.outcome = outcome
         if isinstance(outcome, StoredArtifact):
             self.written_bytes = outcome.size
-            if self._descriptor is None and self._readers:
-                self._descriptor = self._open_blob(outcome.digest)
+            if self._opened is None and (number := self._open_blob(outcome.digest)) is not None:
+                self._opened = _Opened(number)
+        elif self.head is None or not self.head.verified:
+            # Verified bytes that could not be stored are still good for those who wait for them.
+            self._opened = None
         self._wake()
-        if not self._readers:
-            self._close()
 
     async def sendable(self) -> Head | None:
         """Wait until something may be sent: None where the fill has ended, and its outcome says more.
@@ -125,33 +141,25 @@ class Fill:
         """
         head = self.head
         assert head is not None, "pieces are asked for after the head is known"
-        self._readers += 1
         at = start
-        try:
-            while at < end:
-                limit = min(self._readable(), end)
-                if limit > at and self._same_run(head) and self._descriptor is not None:
-                    piece = os.pread(self._descriptor, min(PIECE_BYTES, limit - at), at)
+        while at < end:
+            limit = min(self._readable(), end)
+            if limit > at and self._same_run(head) and self._opened is not None:
+                piece = os.pread(self._opened.number, min(PIECE_BYTES, limit - at), at)
+                if piece:
                     at += len(piece)
                     yield piece
                     continue
-                if isinstance(self.outcome, MainstayError):
-                    raise self.outcome
-                if isinstance(self.outcome, StoredArtifact):
-                    raise StoreError("the file was removed from the store while it was being sent.")
-                if not self._same_run(head):
-                    if at > start:
-                        raise UpstreamError("upstream's file changed while it was being sent.")
-                    assert self.head is not None, "a head never becomes unknown"
-                    head = self.head
-                    if head.total_bytes is None or end > head.total_bytes:
-                        raise UpstreamError("upstream's file changed before it was sent.")
-                    continue
+            if isinstance(self.outcome, MainstayError):
+                raise self.outcome
+            if isinstance(self.outcome, StoredArtifact) and self._same_run(head):
+                raise StoreError("the file was removed from the store while it was being sent.")
+            if self._same_run(head):
                 await self._changed.wait()
-        finally:
-            self._readers -= 1
-            if not self._readers and self.outcome is not None:
-                self._close()
+            elif at > start:
+                raise UpstreamError("upstream's file changed while it was being sent.")
+            else:
+                head = self._begin_anew(end)
 
     def _readable(self) -> int:
         head = self.head
@@ -160,17 +168,19 @@ class Fill:
         total = head.total_bytes if head.total_bytes is not None else self.written_bytes
         return max(0, min(self.written_bytes, total - HELD_BACK_BYTES))
 
+    def _begin_anew(self, end: int) -> Head:
+        """The head of the new run, for a reader that has given nothing out yet."""
+        head = self.head
+        if head is None or head.total_bytes is None or end > head.total_bytes:
+            raise UpstreamError("upstream's file changed before it was sent.")
+        return head
+
     def _same_run(self, head: Head) -> bool:
         return self.head is not None and self.head.run == head.run
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 class HeadFile:

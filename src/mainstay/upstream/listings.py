@@ -7,6 +7,7 @@ requests nothing; a thread would hold the interpreter. What both do is the same 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,7 @@ from mainstay.errors import UnsupportedDocument
 from mainstay.model import Artifact, Document, File, Index, Link, Listing, Release, Source
 
 SMALL_BYTES = 512 * 1024
+_NO_INDEX = re.compile(r"\s*(?:image|audio|video|font|model)/|\s*application/(?:zip|gzip|pdf|x-tar)\b", re.IGNORECASE)
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -97,6 +99,8 @@ class Opened:
         if (found := self._listings.get(key)) is not None:
             self._listings.move_to_end(key)
             return found[0]
+        if _NO_INDEX.match(stored.media_type):
+            raise UnsupportedDocument(f"upstream calls its index {stored.media_type!r}, which no index can be.")
         body = Path(stored.path).read_bytes()
         if "sha256:" + hashlib.sha256(body).hexdigest() != stored.digest:
             raise UnsupportedDocument("a stored index is damaged on disk.", hint="It is fetched again by itself.")

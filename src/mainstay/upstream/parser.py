@@ -76,10 +76,14 @@ class Parser:
                 await self.start()
             try:
                 line = await asyncio.wait_for(self._exchange(msgspec.json.encode(job) + b"\n"), JOB_TIMEOUT_S)
-            except (TimeoutError, OSError, asyncio.CancelledError):
+            except (TimeoutError, OSError, ValueError):
+                line = b""
+            except asyncio.CancelledError:
                 # An answer that comes late would be taken for the next job's.
                 await self.close()
                 raise
+            if not line:
+                await self.close()
         if not line:
             _log.error("the process for large indexes ended in the middle of a job", call=job.call)
             raise MainstayError("the index could not be handled: its process ended.", hint="Try again.")

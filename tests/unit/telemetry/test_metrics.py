@@ -71,6 +71,7 @@ def test_every_count_comes_out_under_its_documented_name(metrics: Metrics) -> No
         'mainstay_upstream_saved_bytes_total{ecosystem="eco",kind="index"}': 100,
         'mainstay_refused_total{ecosystem="eco",kind="artifact",reason="IntegrityError"}': 1,
         "mainstay_store_bytes": 12,
+        "mainstay_worker_starts_total": 1,
         'mainstay_upstream_resting{ecosystem="eco"}': 1,
     }
 

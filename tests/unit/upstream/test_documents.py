@@ -11,6 +11,7 @@ from doubles.registry import Project
 from doubles.upstream import Upstream
 from mainstay.app import Gateway
 from mainstay.errors import NotFound, UnsupportedDocument, UpstreamError, UpstreamUnavailable
+from mainstay.model import Artifact
 from mainstay.upstream import documents as documents_module
 from mainstay.upstream.documents import RETRY_STALE_S, Asked
 from unit.clock import Clock
@@ -206,19 +207,20 @@ async def test_a_404_that_is_confirmed_is_a_takedown(
 
 
 async def test_bytes_that_were_evicted_are_fetched_anew(
-    gateway: Gateway, asked: Asked, upstream: Upstream, project: Project
+    gateway: Gateway, asked: Asked, upstream: Upstream, project: Project, clock: Clock
 ) -> None:
     """Without validators: a 304 would leave nothing to serve."""
     obtained = await gateway.documents.obtain(asked)
     assert obtained.document.digest is not None
     gateway.store.delete(obtained.document.digest)
+    clock.advance(1)
     assert await how(gateway, asked) == "miss"
     assert gateway.store.has(obtained.document.digest)
     assert statuses(upstream) == [200, 200]
 
 
 async def test_bytes_that_are_damaged_on_disk_are_fetched_anew(
-    gateway: Gateway, asked: Asked, upstream: Upstream, project: Project
+    gateway: Gateway, asked: Asked, upstream: Upstream, project: Project, clock: Clock
 ) -> None:
     """Forgetting a document brings whole bytes back, not a 304 for the damaged ones."""
     obtained = await gateway.documents.obtain(asked)
@@ -231,15 +233,14 @@ async def test_bytes_that_are_damaged_on_disk_are_fetched_anew(
     with pytest.raises(UnsupportedDocument):
         await gateway._parser.find(gateway.documents.place(asked.index, obtained.document), _artifact())
     await gateway.documents.forget(obtained.document.key)
+    clock.advance(1)
     again = await gateway.documents.obtain(asked)
     assert again.document.digest == obtained.document.digest
     assert path.read_bytes() == right
     assert await gateway._parser.find(gateway.documents.place(asked.index, again.document), _artifact()) is not None
 
 
-def _artifact() -> object:
-    from mainstay.model import Artifact
-
+def _artifact() -> Artifact:
     return Artifact("demo", "1.0", "demo-1.0.tar.gz", "demo-1.0.tar.gz", "files")
 
 
@@ -247,14 +248,14 @@ async def test_a_recheck_asks_in_the_background_and_only_when_due(
     gateway: Gateway, asked: Asked, upstream: Upstream, project: Project, clock: Clock
 ) -> None:
     """For lock files, which skip the index; never while upstream rests."""
-    await gateway.documents.recheck(asked, 10)
+    await gateway.documents.recheck(asked, 2 * TTL_S)
     assert statuses(upstream) == []
     await gateway.documents.obtain(asked)
-    clock.advance(9)
-    await gateway.documents.recheck(asked, 10)
+    clock.advance(2 * TTL_S - 1)
+    await gateway.documents.recheck(asked, 2 * TTL_S)
     assert gateway.documents._flights == {}
     clock.advance(2)
-    await gateway.documents.recheck(asked, 10)
+    await gateway.documents.recheck(asked, 2 * TTL_S)
     await asyncio.gather(*gateway.documents._flights.values())
     assert statuses(upstream) == [200, 304]
 

@@ -52,6 +52,11 @@ def index(store: LocalStore, *, large: bool = False, versions: tuple[str, ...] =
     return keep(store, body + b" " * SMALL_BYTES if large else body)
 
 
+def overwrite(stored: Stored, body: bytes) -> None:
+    """Damage a blob."""
+    Path(stored.path).write_bytes(body)
+
+
 def plan(**changes: object) -> Plan:
     """How to render it."""
     values: dict[str, object] = {"form": INDEX.form, "base": "../../", **changes}
@@ -93,8 +98,7 @@ async def test_what_does_not_parse_or_was_damaged_is_refused(large: bool, parser
     with pytest.raises(UnsupportedDocument):
         await parser.summarise(keep(store, b'{"files": [' + padding), None)
     damaged = index(store, large=large)
-    Path(damaged.path).chmod(0o600)
-    Path(damaged.path).write_bytes(b"other bytes" + padding)
+    overwrite(damaged, b"other bytes" + padding)
     with pytest.raises(UnsupportedDocument, match="damaged"):
         await parser.find(damaged, ARTIFACT)
     assert await parser.find(index(store, large=large, versions=("1.0",)), ARTIFACT) is not None
