@@ -57,7 +57,7 @@ FLUSH_EVERY_S = 0.25
 SCAN_EVERY_ROUNDS = 120
 """How often eviction also compares the folder with the catalog, which looks at every blob."""
 METRICS_FOLDER = "metrics"
-SECRET_FILE = "secret"
+KEY_FILE = "secret"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _log = get_logger(__name__)
@@ -107,7 +107,7 @@ class Gateway:
             self._artifacts,
             self._parser,
             self._takedowns,
-            secret=(folder / SECRET_FILE).read_bytes(),
+            secret=load_secret(folder / KEY_FILE),
             document_ttl_s=config.cache.document_ttl_s,
             negative_ttl_s=config.cache.negative_ttl_s,
         )
@@ -350,19 +350,22 @@ def _prepare(config: Config) -> None:
     freed = store.sweep()
     store.close()
     Database.open(config.data_path).close()
-    _make_secret(config.data_path / SECRET_FILE)
+    load_secret(config.data_path / KEY_FILE)
     if freed:
         _log.info("unfinished downloads of an earlier process were removed", freed_bytes=freed)
 
 
-def _make_secret(path: Path) -> None:
-    """A random key of this data folder, with which callers' credentials are told apart and not stored. It appears
-    whole or not at all, whoever else makes it at the same time."""
+def load_secret(path: Path) -> bytes:
+    """A random key of this data folder, with which callers' credentials are told apart and not stored.
+
+    Made where there is none; it appears whole or not at all, whoever else makes it at the same time.
+    """
     if path.exists():
-        return
+        return path.read_bytes()
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_bytes(secrets.token_bytes(32))
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()
+    return path.read_bytes()

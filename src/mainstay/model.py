@@ -184,10 +184,11 @@ class Listing(Protocol):
 class Discovery:
     """Where a machine's own package managers say which registry they use.
 
-    `commands` are run as they are, with `environ` on top of the environment so that they leave nothing behind. `env`
-    are variable names. `files` are paths in which `~` is the home folder and a relative path is looked for in the working
-    folder and its parents. What is found goes to the adapter's `find_upstreams` as a mapping from the command (joined by
-    spaces), variable or path pattern to its text.
+    `commands` are run as they are, with `environ` on top of the environment so that they leave nothing behind:
+    `{temporary}` in a value is a folder that goes with the command. `env` are variable names. `files` are paths in
+    which `~` is the home folder and a relative path is looked for in the working folder and its parents. What is found
+    goes to the adapter's `find_upstreams` as a mapping from the command (joined by spaces), variable or path pattern to
+    its text.
     """
 
     commands: tuple[tuple[str, ...], ...] = ()

@@ -73,6 +73,7 @@ class Npm(Ecosystem):
             ("yarn", "config", "get", "npmRegistryServer"),
         ),
         environ=(
+            ("npm_config_cache", "{temporary}"),
             ("npm_config_logs_max", "0"),
             ("npm_config_update_notifier", "false"),
             ("COREPACK_ENABLE_NETWORK", "0"),

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mainstay.config import Config, UpstreamSetting
 from mainstay.ecosystems.base import Ecosystem
@@ -79,8 +80,9 @@ def read_configuration(discovery: Discovery, environ: Mapping[str, str], folder:
             except OSError:
                 continue
     commands = [command for command in discovery.commands if shutil.which(command[0], path=environ.get("PATH"))]
-    with ThreadPoolExecutor(max_workers=max(1, len(commands))) as pool:
-        outputs = pool.map(lambda command: _run(command, {**environ, **dict(discovery.environ)}), commands)
+    with TemporaryDirectory(prefix="mainstay-") as temporary, ThreadPoolExecutor(max(1, len(commands))) as pool:
+        own = {name: value.replace("{temporary}", temporary) for name, value in discovery.environ}
+        outputs = pool.map(lambda command: _run(command, {**environ, **own}), commands)
         texts |= {" ".join(command): text for command, text in zip(commands, outputs, strict=True) if text is not None}
     return texts
 
