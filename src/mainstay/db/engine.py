@@ -1,4 +1,4 @@
-"""One database and the one thread that talks to it."""
+"""One database, with one thread that writes to it and one that reads, so that a look-up waits for no write."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Database:
         self._write = self._engine.execution_options(begin="BEGIN IMMEDIATE")
         self._reader: Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mainstay-db")
+        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="mainstay-db-read")
 
     @classmethod
     def open(cls, folder: Path) -> Database:
@@ -90,7 +91,8 @@ class Database:
     def close(self) -> None:
         """Wait for what was asked for, then close. Can be called again."""
         with suppress(RuntimeError):  # closed before
-            self._thread.submit(self._close_reader)
+            self._read_thread.submit(self._close_reader)
+        self._read_thread.shutdown(wait=True)
         self._thread.shutdown(wait=True)
         self._engine.dispose()
 
@@ -106,7 +108,7 @@ class Database:
                 self._close_reader()
                 raise _store_error(error) from error
 
-        return self._thread.submit(call)
+        return self._read_thread.submit(call)
 
     def _close_reader(self) -> None:
         if self._reader is not None:

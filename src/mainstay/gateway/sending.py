@@ -16,8 +16,9 @@ from mainstay.errors import StoreError
 from mainstay.gateway.reply import StoredFile
 
 WHOLE_BYTES = 256 * 1024
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 128 * 1024
 YIELD_EVERY = 4
+_buffer = memoryview(bytearray(WHOLE_BYTES))
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
@@ -128,13 +129,14 @@ async def _file_pieces(reply: StoredFile) -> AsyncIterator[bytes]:
 
 async def read_piece(descriptor: int, length: int, offset: int) -> bytes:
     """Bytes of a file: at once where the page cache has them, else in a thread: the loop never waits for a disk."""
-    buffer = bytearray(length)
+    # One buffer does for all: nothing is awaited between reading into it and copying out of it.
+    view = _buffer[:length]
     try:
-        count = os.preadv(descriptor, [buffer], offset, _NOWAIT) if _NOWAIT else 0
+        count = os.preadv(descriptor, [view], offset, _NOWAIT) if _NOWAIT else 0
     except (BlockingIOError, OSError):
         count = 0
     if count == length:
-        return bytes(buffer)
+        return bytes(view)
     return await asyncio.to_thread(os.pread, descriptor, length, offset)
 
 
