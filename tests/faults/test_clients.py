@@ -76,7 +76,7 @@ def test_a_fill_whose_only_client_has_left_ends_in_the_store(upstream: Upstream,
         response.read(100_000)
     gate.open()
     wait_until(lambda: upstream.seen("*.tar.gz")[0].sent_bytes == len(RIGHT), "the fill to end")
-    wait_until(lambda: not [*(gateway.data / "fills").glob("*.part")], "the file to be published")
+    wait_until(lambda: not [*(gateway.data / "fills").glob("*.head")], "the file to be published")
     upstream.down()
     got = gateway.fetch(FILE)
     assert_right(got, RIGHT)

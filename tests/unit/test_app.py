@@ -92,7 +92,7 @@ def test_a_worker_that_is_killed_is_replaced(upstream: Upstream, serve: Serve) -
     upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": RIGHT})
     gateway = serve(pypi=upstream.simple_url, workers=1)
     assert_right(gateway.fetch(FILE), RIGHT)
-    wait_until(lambda: not [*(gateway.data / "fills").glob("*.part")], "the file to be published")
+    wait_until(lambda: not [*(gateway.data / "fills").glob("*.head")], "the file to be published")
     upstream.down()
     before = workers(gateway)
     for pid in before:

@@ -290,9 +290,11 @@ class Documents:
         summary = await self._summarise(asked, document, stored)
         if summary.file_bases:
             await self._on_file_bases(asked.upstream, summary.file_bases)
-        await self._save(document)
         seen_at = stored.fetched_at if stored is not None else now
-        await self._takedowns.compare(asked.upstream, asked.index.project, summary, seen_at)
+        was_gone = stored is not None and stored.state == "gone"
+        # Before the new index is saved: a crash in between then leads to the same comparison again.
+        await self._takedowns.compare(asked.upstream, asked.index.project, summary, seen_at, was_gone=was_gone)
+        await self._save(document)
         return Obtained(document, "miss")
 
     async def _summarise(self, asked: Asked, new: StoredDocument, old: StoredDocument | None) -> Summary:

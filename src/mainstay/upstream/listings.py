@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -53,11 +53,12 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What is to be known of a new index: what it took away, what it lists, and the hosts of its files."""
+    """What is to be known of a new index: what it took away since its predecessor, what it added, and the hosts of its
+    files. What an index of another form lists does not count: it may be the older of the two."""
 
     gone: Gone
-    versions: frozenset[str]
-    filenames: frozenset[str]
+    added_versions: frozenset[str]
+    added_filenames: frozenset[str]
     file_bases: tuple[str, ...]
 
 
@@ -115,11 +116,14 @@ class Opened:
         """What changed from `old` to `new`. Raises as `listing`."""
         listing = self.listing(new)
         versions, filenames = _contents(listing.releases)
-        gone = Gone()
-        if old is not None:
-            gone = _gone(self._old_releases(old), versions, filenames, old.media_type == new.media_type)
         learns = ecosystems()[new.ecosystem].learned_role is not None
-        return Summary(gone, versions, filenames, _bases(listing.files()) if learns else ())
+        bases = _bases(listing.files()) if learns else ()
+        if old is None:
+            return Summary(Gone(), frozenset(), frozenset(), bases)
+        before = self._old_releases(old)
+        old_versions, old_filenames = _contents(before)
+        gone = _gone(before, versions, filenames, old.media_type == new.media_type)
+        return Summary(gone, versions - old_versions, filenames - old_filenames, bases)
 
     def find(self, stored: Stored, artifact: Artifact) -> File | None:
         """The file that `artifact` names, its address absolute."""
@@ -141,7 +145,7 @@ class Opened:
             return Rendered(document.media_type, _etag(etag, plan), len(body), document.headers, body)
         return _write(document, plan, out, ecosystem.id)
 
-    def _old_releases(self, old: Stored) -> Iterable[Release]:
+    def _old_releases(self, old: Stored) -> Sequence[Release]:
         try:
             return self.listing(old).releases
         except (UnsupportedDocument, OSError):

@@ -72,12 +72,17 @@ class Takedowns:
             return NO_BLOCKS
         return self._blocks.get((upstream.ecosystem.id, upstream.id, project), NO_BLOCKS)
 
-    async def compare(self, upstream: Upstream, project: str, summary: Summary, seen_at: float) -> None:
-        """Block what a newer valid index no longer lists; lift what it lists again. `seen_at` is when the older
-        index was fetched: a block that a person lifted after that stays lifted."""
+    async def compare(
+        self, upstream: Upstream, project: str, summary: Summary, seen_at: float, *, was_gone: bool
+    ) -> None:
+        """Block what a newer valid index no longer lists; lift what it lists again.
+
+        `seen_at` is when the older index was fetched: a block that a person lifted after that stays lifted. `was_gone`:
+        upstream had said that the project is not there.
+        """
         await self.current()
         ids = (upstream.ecosystem.id, upstream.id, project)
-        back = [entry for entry in self.of(upstream, project).entries if _listed(entry, summary)]
+        back = [entry for entry in self.of(upstream, project).entries if _is_back(entry, summary, was_gone)]
         lost = [(version, "") for version in summary.gone.versions] + list(summary.gone.files)
         if not lost and not back:
             return
@@ -121,10 +126,10 @@ def lift_blocks(config: Config, text: str) -> int:
     return lifted
 
 
-def _listed(entry: Takedown, summary: Summary) -> bool:
+def _is_back(entry: Takedown, summary: Summary, was_gone: bool) -> bool:
     if not entry.version:
-        return bool(summary.versions)
-    return entry.filename in summary.filenames if entry.filename else entry.version in summary.versions
+        return was_gone
+    return entry.filename in summary.added_filenames if entry.filename else entry.version in summary.added_versions
 
 
 def _evidence(seen_at: float) -> str:

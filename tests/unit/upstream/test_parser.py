@@ -71,7 +71,7 @@ async def test_both_ways_find_summarise_and_render_alike(large: bool, parser: Pa
     assert found is not None and found.url.startswith("https://files.example/packages/")
     assert await parser.find(stored, Artifact("demo", "9", "demo-9.tar.gz", "demo-9.tar.gz", "files")) is None
     summary = await parser.summarise(stored, old)
-    assert summary.gone.versions == ("0.9",) and summary.versions == {"1.0", "2.0"}
+    assert summary.gone.versions == ("0.9",) and summary.added_versions == {"2.0"}
     assert summary.file_bases == ("https://files.example/",)
     out = store.temporary()
     rendered = await parser.render(stored, plan(denied=frozenset({"2.0"})), out)
@@ -153,7 +153,7 @@ async def test_a_caller_that_leaves_does_not_shift_the_answers(parser: Parser, s
     await asyncio.sleep(0.01)
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
-    assert (await parser.summarise(other, None)).versions == {"3.0"}
+    assert (await parser.summarise(other, stored)).added_versions == {"3.0"}
 
 
 async def test_a_job_that_takes_too_long_is_our_own_error(
