@@ -13,8 +13,6 @@ from mainstay.store.evict import evict
 from mainstay.store.local import LocalStore
 from mainstay.store.lock import locked
 
-NOW = time.time()
-
 
 class Stand:
     """A store, its catalog, and blobs of 1,000 bytes with a given age."""
@@ -27,13 +25,14 @@ class Stand:
     def add(self, name: str, age_s: float) -> str:
         """A blob, stored and known, last used `age_s` ago."""
         digest = self.add_file(name, age_s)
-        self.database.run_sync(save_blob, digest, 1000, NOW - age_s)
+        self.database.run_sync(save_blob, digest, 1000, time.time() - age_s)
         return digest
 
     def add_file(self, name: str, age_s: float) -> str:
         """A blob that the catalog does not know."""
         digest = self.store.save(name.encode().ljust(1000))
-        os.utime(self.store.path(digest), (NOW - age_s, NOW - age_s))
+        used_at = time.time() - age_s
+        os.utime(self.store.path(digest), (used_at, used_at))
         return digest
 
     def known(self) -> set[str]:
