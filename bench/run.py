@@ -31,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     """What to run; anything less than everything is written to a scratch file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round, fewer connection counts")
+    parser.add_argument("--rounds", type=int, default=3, help="warm rounds of which the median counts (default: 3)")
     parser.add_argument("--only", choices=PARTS, action="append", help="run only this part (may be repeated)")
     parser.add_argument("--servers", default=",".join(STARTERS), help="which servers, by comma (default: all)")
     return parser.parse_args()
@@ -50,6 +51,7 @@ def main() -> None:
         "date": now.isoformat(timespec="seconds"),
         "commit": commit(),
         "quick": given.quick,
+        "rounds": 1 if given.quick else given.rounds,
         "machine": describe_machine(),
         "versions": describe_versions(),
         "load_before": load_average(),
@@ -63,7 +65,9 @@ def main() -> None:
         sizes, runs = ([100_000, 20_000_000], 3) if given.quick else ([100_000, 20_000_000, 100_000_000], 5)
         result["cold"] = run_cold([name for name in names if name in COLD_PEERS], sizes, runs)
     if "warm" in parts:
-        connections, rounds, seconds = ([1, 32], 1, 1.0) if given.quick else ([1, 32, 256], 3, 2.0)
+        connections, rounds, seconds = (
+            ([1, 32], 1, 1.0) if given.quick else ([1, 32, 256], given.rounds, 2.0 if given.rounds > 1 else 1.0)
+        )
         for workers in (1, 2):
             result["warm"] += run_warm(names, workers, connections, rounds, seconds)
     result["goals"] = judge(result)

@@ -21,7 +21,7 @@ from mainstay.db.blobs import BlobCatalog, load_total, touch_blobs
 from mainstay.db.engine import Database
 from mainstay.db.origins import Origin, load_origins, save_origins
 from mainstay.ecosystems import ecosystems
-from mainstay.errors import MainstayError
+from mainstay.errors import MainstayError, StoreError
 from mainstay.gateway.asgi import Application
 from mainstay.gateway.call import Bases
 from mainstay.gateway.files import FileReplies
@@ -210,10 +210,13 @@ class Gateway:
 
     async def make_room(self, size_bytes: int) -> int:
         """Evict at least so many bytes, as far as there are blobs that may go; returns how many went."""
-        await self._touch()
-        total = await self.database.read(load_total)
-        budget = max(0, total - size_bytes)
-        done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget, scan=False)
+        try:
+            await self._touch()
+            budget = max(0, await self.database.read(load_total) - size_bytes)
+            done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget, scan=False)
+        except StoreError as error:
+            _log.warning("the disk is full, and nothing can be evicted", reason=error.message)
+            return 0
         _log.warning("the disk is full", evicted_blobs=done.blobs, freed_bytes=done.freed_bytes)
         return done.freed_bytes
 

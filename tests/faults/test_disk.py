@@ -49,7 +49,7 @@ def test_a_file_larger_than_the_disk_is_refused_and_the_server_lives(
     big = content(40_000_000)
     upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": big}).release("2.0")
     gateway = serve_small(pypi=upstream.simple_url, workers=workers)
-    gateway.expect_error("No space left")
+    gateway.expect_error("No space left", "disk is full")
     got = gateway.fetch(FILE.format("1.0"))
     assert_refused(got, big)
     assert got.status in (0, 200, 507)
@@ -67,7 +67,7 @@ def test_a_full_disk_takes_nothing_from_what_is_held(upstream: Upstream, serve_s
     for number in range(8):
         project.release(f"{number}.0", {f"demo-{number}.0.tar.gz": content(2_500_000, seed=number)})
     gateway = serve_small(pypi=upstream.simple_url)
-    gateway.expect_error("No space left")
+    gateway.expect_error("No space left", "disk is full")
     got = [gateway.fetch(FILE.format(f"{number}.0")) for number in range(8)]
     held = [number for number in range(8) if got[number].whole and got[number].status == 200]
     assert 2 <= len(held) < 8, "the disk was not full, or held nothing"
