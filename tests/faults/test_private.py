@@ -108,3 +108,15 @@ def test_credentials_are_never_written_down(gateway: Gateway) -> None:
         body = path_on_disk.read_bytes()
         for secret in (GOOD, WRONG):
             assert secret.removeprefix("Basic ").encode() not in body, path_on_disk
+
+
+def test_a_callers_credential_stays_with_the_registry_that_asks_for_it(serve: Serve) -> None:
+    """Files on another host are fetched without it: an index must not be able to send it elsewhere."""
+    with Upstream() as double:
+        double.project("acme-core").release("1.0", {"acme_core-1.0.tar.gz": RIGHT})
+        double.on("/simple/*").fault(Unauthorized(GOOD))
+        first = {"url": double.simple_url, "private": True, "namespaces": ["acme-*"]}
+        gateway: Gateway = serve(pypi=[first])
+        assert ask(gateway, FILE, GOOD) == 200
+        assert [seen.headers.get("authorization") for seen in double.seen("*.tar.gz")] == [None]
+        assert GOOD in [seen.headers.get("authorization") for seen in double.seen("/simple/*")]

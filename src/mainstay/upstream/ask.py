@@ -55,8 +55,8 @@ class Asker:
         """One request. Yields replies with a status below 400, and 416; with `passing` every 4xx but 429: what
         upstream says is then for the client to read.
 
-        `authorization` is the caller's own; the upstream's configured credential is used where there is none, and
-        only towards the host that the operator configured.
+        `authorization` is the caller's own; the upstream's configured credential is used where there is none. Either
+        goes to the upstream's own host only, never to another one that its index names.
 
         Raises:
             NotFound: 404 or 410. AuthorizationRequired: 401 or 403. UpstreamUnavailable: resting, 429, unreachable.
@@ -65,7 +65,7 @@ class Asker:
         breaker = self._breaker(origin_of(url))
         breaker.admit()
         sent = dict(headers)
-        credential = authorization or (upstream.authorization if _same_host(url, upstream) else "")
+        credential = (authorization or upstream.authorization) if _same_host(url, upstream) else ""
         if credential:
             sent["authorization"] = credential
         guarded = not await self._is_internal(upstream)
