@@ -21,7 +21,7 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt types imports unit tools bench lock docs check-python clean
+.PHONY: help run test lint fmt types imports unit tools bench lock docs check-python check-namespaces clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,7 +31,7 @@ run: $(VENV)/.run ## download flask with its dependencies through a gateway of i
 	$(BIN)/mainstay run -- $(PIP) download --no-cache-dir --progress-bar off --dest "$$dest" flask && \
 	echo && echo "downloaded:" && ls -1sh "$$dest"
 
-test: $(VENV)/.dev lint types imports tools ## everything: style, types, import order, the whole test suite with real clients
+test: check-namespaces $(VENV)/.dev lint types imports tools ## everything: style, types, import order, the whole test suite with real clients
 	$(PYTEST)
 
 lint: $(VENV)/.dev ## style and spelling
@@ -76,6 +76,12 @@ check-python:
 	{ echo "$(PYTHON) is $$($(PYTHON) -V 2>&1): Mainstay needs Python 3.11 or newer; name one: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	{ echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: python3-venv)" >&2; exit 1; }
+
+# Without these, many tests would fail one by one, minutes later, each for a reason that looks different.
+check-namespaces:
+	@unshare --map-root-user --net --mount true || \
+	{ echo "this user may not make user, network and mount namespaces here; 'mainstay run --sealed' and the tests need" \
+	"them: see user_namespaces(7), and what AppArmor or the container's rules say about unshare" >&2; exit 1; }
 
 $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | check-python
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

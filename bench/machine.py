@@ -34,7 +34,7 @@ def load_average() -> float:
 
 def describe_versions() -> dict[str, str]:
     """Versions of Mainstay, what it runs on, the peers and the load generator."""
-    found = {name: _ours(name) for name in ("mainstay", "granian", "aiohttp", "msgspec", "isal", "uvloop")}
+    found = {name: _ours(name) for name in ("mainstay", "uvicorn", "httptools", "aiohttp", "msgspec", "isal", "uvloop")}
     found["python"] = platform.python_version()
     found["nginx"] = _said([command_path("nginx") or "nginx", "-v"], r"nginx/(\S+)")
     found["wrk"] = _said(["wrk", "-v"], r"wrk (?:debian/)?(\S+)")

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,7 +22,7 @@ from mainstay.db.blobs import BlobCatalog, load_total, touch_blobs
 from mainstay.db.engine import Database
 from mainstay.db.origins import Origin, load_origins, save_origins
 from mainstay.ecosystems import ecosystems
-from mainstay.errors import MainstayError, StoreError
+from mainstay.errors import DataFolderError, MainstayError, StoreError
 from mainstay.gateway.asgi import Application
 from mainstay.gateway.call import Bases
 from mainstay.gateway.files import FileReplies
@@ -32,8 +33,7 @@ from mainstay.gateway.record import Recorder
 from mainstay.gateway.render import Renderings
 from mainstay.gateway.supply import Supply
 from mainstay.intercept.receipt import Totals
-from mainstay.intercept.settings import load_client_settings
-from mainstay.intercept.trust import load_trusted
+from mainstay.intercept.trust import load_user_trust
 from mainstay.model import Artifact
 from mainstay.store.evict import evict
 from mainstay.store.local import LocalStore
@@ -44,8 +44,8 @@ from mainstay.telemetry.log import configure_logging, get_logger
 from mainstay.telemetry.metrics import Metrics
 from mainstay.upstream.artifacts import Artifacts
 from mainstay.upstream.ask import Asker
-from mainstay.upstream.client import HttpClient, host_and_port
-from mainstay.upstream.discover import discover
+from mainstay.upstream.client import HttpClient
+from mainstay.upstream.discover import discover, own_addresses
 from mainstay.upstream.documents import Asked, Documents
 from mainstay.upstream.parser import Parser
 from mainstay.upstream.registry import Registry, Upstream
@@ -53,12 +53,13 @@ from mainstay.upstream.takedowns import Takedowns
 
 BOOT_VARIABLE = "MAINSTAY_BOOT"
 KEEP_EVERY_S = 30.0
+ROOM_EVERY_S = 1.0
 FLUSH_EVERY_S = 0.25
 SCAN_EVERY_ROUNDS = 120
 """How often eviction also compares the folder with the catalog, which looks at every blob."""
 METRICS_FOLDER = "metrics"
 KEY_FILE = "secret"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SECRET_BYTES = 32
 
 _log = get_logger(__name__)
 
@@ -79,9 +80,10 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._workers = workers
         self._trusted = trusted
-        self._stops: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._ready = False
         self._rounds = 0
+        self._room_bytes = 0.0
+        """What this worker may store before it is worth asking whether all of them are over the budget."""
         self._learning = asyncio.Lock()
         self._learned: set[str] = set()
         self.app: Application = self._compose(folder)
@@ -100,7 +102,9 @@ class Gateway:
             self.metrics,
             on_file_bases=self.learn,
         )
-        self._artifacts = Artifacts(config, self.store, self.database, self.asker, make_room=self.make_room)
+        self._artifacts = Artifacts(
+            config, self.store, self.database, self.asker, self._shared, make_room=self.make_room
+        )
         supply = Supply(
             registry,
             self.documents,
@@ -122,6 +126,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Begin the background work."""
+        # A worker killed between noting a takedown and telling of it has told nobody.
+        self._shared.bump()
         await self._load_origins()
         await self._parser.start()
         if self._access is not None:
@@ -129,6 +135,7 @@ class Gateway:
         self._tasks = [
             asyncio.create_task(self._forever(FLUSH_EVERY_S, self._flush), name="metrics"),
             asyncio.create_task(self._forever(KEEP_EVERY_S, self._keep), name="eviction"),
+            asyncio.create_task(self._forever(ROOM_EVERY_S, self._keep_room), name="room"),
         ]
         self._ready = True
 
@@ -195,18 +202,29 @@ class Gateway:
             await self.database.run(touch_blobs, used, time.time())
 
     async def _keep(self) -> None:
-        await self._touch()
-        budget = parse_size(self.config.cache.size)
-        scan = self._rounds % SCAN_EVERY_ROUNDS == 0
+        await self._evict(scan=self._rounds % SCAN_EVERY_ROUNDS == 0)
         self._rounds += 1
-        done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget, scan=scan)
-        if not done.busy:
-            self.metrics.set_store_bytes(done.total_bytes)
-        if done.blobs:
-            _log.info("evicted", blobs=done.blobs, freed_bytes=done.freed_bytes, total_bytes=done.total_bytes)
         for name in ecosystems():
             resting = sum(self.asker.resting(upstream) for upstream in self.registry.of(name))
             self.metrics.set_resting(name, resting)
+
+    async def _keep_room(self) -> None:
+        """Evict out of turn where more was stored than there was room for, so that a fast fill, or a run that ends
+        before the first turn, does not leave the store far over its budget."""
+        self._room_bytes -= self.store.take_stored_bytes()
+        if self._room_bytes < 0:
+            await self._evict(scan=False)
+
+    async def _evict(self, *, scan: bool) -> None:
+        await self._touch()
+        budget = parse_size(self.config.cache.size)
+        done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget, scan=scan)
+        if done.busy:
+            return
+        self._room_bytes = max(0.0, (budget - done.total_bytes) / self._workers)
+        self.metrics.set_store_bytes(done.total_bytes)
+        if done.blobs:
+            _log.info("evicted", blobs=done.blobs, freed_bytes=done.freed_bytes, total_bytes=done.total_bytes)
 
     async def make_room(self, size_bytes: int) -> int:
         """Evict at least so many bytes, as far as there are blobs that may go; returns how many went."""
@@ -275,23 +293,22 @@ class RunGateway:
             upstream_requests=sum(count.number for count in counted.upstream.values()),
             upstream_bytes=sum(count.size_bytes for count in counted.upstream.values()),
             saved_requests=sum(count.number for count in counted.saved.values()),
+            saved_bytes=sum(count.size_bytes for count in counted.saved.values()),
             refused=self._gateway.app.refusals,
         )
 
 
 @asynccontextmanager
-async def open_run(config: Config) -> AsyncIterator[RunGateway]:
-    """A gateway in this process, for one run, its data kept for the next.
+async def open_run(config: Config, finding: Future[Registry]) -> AsyncIterator[RunGateway]:
+    """A gateway in this process, for one run, its data kept for the next. `finding` brings its upstreams.
 
     Raises:
         DataFolderError: the data folder cannot be used. ConfigError: a credential is missing.
     """
     configure_logging("error" if config.log.level == "info" else config.log.level)
     _prepare(config)
-    registry = await asyncio.to_thread(discover, config, ecosystems(), own=own_addresses(config), extras=True)
     # What any of the user's clients trusts upstream to be, the gateway that stands in for it must trust as well.
-    trusted = b"\n".join(load_trusted(os.environ, load_client_settings(os.environ, Path.home(), Path.cwd())))
-    gateway = Gateway(config, registry, 1, trusted)
+    gateway = Gateway(config, await asyncio.wrap_future(finding), 1, load_user_trust(os.environ))
     await gateway.start()
     try:
         yield RunGateway(gateway)
@@ -340,14 +357,6 @@ def listen_url(config: Config) -> str:
     return f"{scheme}://{shown}:{config.server.port}"
 
 
-def own_addresses(config: Config) -> frozenset[tuple[str, int]]:
-    """Mainstay's own addresses: a client already pointed here does not make it its own upstream."""
-    own = {(host, config.server.port) for host in (config.server.host, *LOOPBACK)}
-    if config.public_url:
-        own.add(host_and_port(config.public_url))
-    return frozenset(own)
-
-
 def _prepare(config: Config) -> None:
     store = LocalStore(config.data_path)
     freed = store.sweep()
@@ -362,13 +371,20 @@ def load_secret(path: Path) -> bytes:
     """A random key of this data folder, with which callers' credentials are told apart and not stored.
 
     Made where there is none; it appears whole or not at all, whoever else makes it at the same time.
+
+    Raises:
+        DataFolderError: it is not one of ours.
     """
-    if path.exists():
-        return path.read_bytes()
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_bytes(secrets.token_bytes(32))
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
-    return path.read_bytes()
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    secret = path.read_bytes()
+    if len(secret) != SECRET_BYTES:
+        raise DataFolderError(f"{path} is damaged.", hint="Remove it: callers' own files are then fetched anew.")
+    return secret

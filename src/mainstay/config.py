@@ -20,11 +20,11 @@ import msgspec
 from mainstay.errors import ConfigError
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 _PLAIN_VARIABLES = {"MAINSTAY_DATA": "data", "MAINSTAY_PUBLIC_URL": "public_url"}
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?\s*")
+_SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?\s*")
 _UNIT = {None: 1, "B": 1} | {
     name: base**power
     for power, letters in enumerate(("kK", "M", "G", "T"), 1)
@@ -107,7 +107,7 @@ class UpstreamSetting(Section, frozen=True):
     namespaces: tuple[str, ...] = ()
     """Names that belong to it alone: `acme-core`, `acme-*`, `@acme/*`. Never asked of a later upstream."""
     private: bool = False
-    """Whether callers must show upstream's own authorisation, on a cached file too."""
+    """Whether callers must show upstream's own authorisation, on a cached file too. Not beside a credential below."""
     token_env: str = ""
     """Environment variable with a bearer token to send."""
     token_file: str = ""
@@ -143,8 +143,15 @@ class Config(Section, frozen=True):
 
     @property
     def data_path(self) -> Path:
-        """The data folder."""
-        return Path(self.data).expanduser() if self.data else default_data_path(os.environ)
+        """The data folder.
+
+        Raises:
+            ConfigError: it lies in a home folder that this user, or the user named, does not have.
+        """
+        try:
+            return Path(self.data).expanduser() if self.data else default_data_path(os.environ)
+        except RuntimeError as error:
+            raise ConfigError(f"data = {self.data!r}: {error}", hint="Name another folder with --data.") from None
 
 
 def default_data_path(environ: Mapping[str, str]) -> Path:
@@ -272,6 +279,8 @@ def _check(config: Config, known: tuple[str, ...]) -> None:
         raise ConfigError(f"log.level = {config.log.level!r} is not allowed: one of debug, info, warning, error.")
     if config.public_url:
         _check_url("public_url", config.public_url)
+    if not config.server.host:
+        raise ConfigError("server.host = '' is not allowed: an address or a name; 0.0.0.0 for every address.")
     if bool(config.server.tls_cert) != bool(config.server.tls_key):
         raise ConfigError("server.tls_cert and server.tls_key go together: one of them is missing.")
     if config.server.workers < 0:
@@ -288,7 +297,7 @@ def _check(config: Config, known: tuple[str, ...]) -> None:
             _check_url(f"ecosystems.{name}.upstream", setting.upstream)
         else:
             for number, entry in enumerate(setting.upstream):
-                _check_url(f"ecosystems.{name}.upstream[{number}].url", entry.url)
+                _check_upstream(f"ecosystems.{name}.upstream[{number}]", entry)
 
 
 def _check_size(key: str, text: str) -> None:
@@ -308,6 +317,16 @@ def _check_networks(networks: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"server.trusted_proxies: {text!r} is not allowed: an address or a network such as 10.0.0.0/8."
             ) from None
+
+
+def _check_upstream(key: str, entry: UpstreamSetting) -> None:
+    _check_url(f"{key}.url", entry.url)
+    given = (entry.token_env, entry.token_file, entry.username, entry.password_env, entry.password_file)
+    if entry.private and (any(given) or "@" in urlsplit(entry.url).netloc):
+        raise ConfigError(
+            f"{key}.private = True is not allowed beside a credential: who shows none would be served with that one.",
+            hint="Leave out private (then everybody who reaches the gateway is served) or the credential.",
+        )
 
 
 def _check_url(key: str, url: str) -> None:

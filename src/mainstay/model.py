@@ -75,7 +75,8 @@ class Passthrough:
     """A call that upstream answers and that is not an index: search, advisories, keys.
 
     `path` is below `role`'s base and includes the query. `ttl_s` > 0 lets the reply to a GET be cached that long,
-    0 never. `project` is set where the call names one, so that a private name goes to its own upstream only.
+    0 never. `project` is set where the call names one, so that a private name goes to its own upstream only; `mentions`
+    are names that may be meant where the call has a text, with the same effect for those that are private.
     """
 
     path: str
@@ -83,6 +84,7 @@ class Passthrough:
     project: str = ""
     ttl_s: float = 0.0
     accept: str = "*/*"
+    mentions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ class Source:
 
 Keep = Callable[[Release], bool]
 Link = Callable[[File], str]
+Wanted = Callable[[File], bool]
 
 
 class Listing(Protocol):
@@ -178,6 +181,11 @@ class Listing(Protocol):
         Raises:
             NotFound: `form` asks for a single release or tag that is not there or not kept.
         """
+
+    def restored(self, older: Listing, wanted: Wanted) -> Listing:
+        """This listing with those files of `older`, a listing of the same project, that `wanted` accepts and that are
+        missing here. What both have is as here, and no pointer (tags, latest) moves to what comes back. A document
+        that is not the one that lists a project's files stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,72 +1,174 @@
-"""The server around the application: granian's processes, signals, TLS, and the table shown at the start."""
+"""The server around the application: uvicorn's processes, signals, TLS, and the table shown at the start."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import signal
 import socket
+import ssl
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
+from types import FrameType
 from typing import Any
 
-from granian.constants import Interfaces, Loops, SSLProtocols
-from granian.server import Server
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from mainstay import __version__, app
-from mainstay.app import BOOT_VARIABLE, LOOPBACK, listen_url, prepare_serve, worker_count
-from mainstay.config import Config
+from mainstay.app import BOOT_VARIABLE, listen_url, prepare_serve, worker_count
+from mainstay.config import Config, load_config
 from mainstay.ecosystems import ecosystems
-from mainstay.errors import ConfigError
+from mainstay.errors import ConfigError, MainstayError
 from mainstay.gateway.asgi import Application
-from mainstay.telemetry.log import configure_logging
+from mainstay.gateway.connection import Connection
+from mainstay.telemetry.log import configure_logging, get_logger
+from mainstay.upstream.client import trust_context
+from mainstay.upstream.discover import discover, own_addresses
 from mainstay.upstream.registry import Registry
 
 STOP_TIMEOUT_S = 30
+BACKLOG = 4096
+
+_log = get_logger(__name__)
 
 
 def run_server(config: Config, path: Path | None, flags: dict[str, Any]) -> None:
     """Serve until stopped.
 
     Raises:
-        ConfigError: a certificate cannot be read, or the port is taken. DataFolderError: the folder cannot be used.
+        ConfigError: a certificate cannot be used, or the port is taken. DataFolderError: the folder cannot be used.
+        MainstayError: a worker cannot start at all.
     """
     configure_logging(config.log.level)
-    _check_listen(config)
+    _check_certificates(config)
+    listener = _listen(config)
     registry = prepare_serve(config)
     os.environ[BOOT_VARIABLE] = json.dumps({"config": str(path.resolve()) if path else "", "flags": flags})
     sys.stderr.write(render_table(config, registry))
     sys.stderr.flush()
-    server = Server(
-        "mainstay.serving:worker",
-        factory=True,
-        interface=Interfaces.ASGI,
-        loop=Loops.uvloop,
-        address=config.server.host,
-        port=config.server.port,
-        workers=worker_count(config),
-        workers_kill_timeout=STOP_TIMEOUT_S,
-        respawn_failed_workers=True,
-        respawn_interval=0.1,
-        ssl_cert=Path(config.server.tls_cert) if config.server.tls_cert else None,
-        ssl_key=Path(config.server.tls_key) if config.server.tls_key else None,
-        ssl_protocol_min=SSLProtocols.tls12,
-        log_access=False,
-        log_enabled=config.log.level == "debug",
-        backlog=4096,
-    )
-    server.serve()
+
+    def load_again() -> Config:
+        again = load_config(path, os.environ, flags, tuple(ecosystems()))
+        _check_certificates(again)
+        discover(again, ecosystems(), own=own_addresses(again), extras=False)
+        return again
+
+    supervisor = _Supervisor(_server_settings(config), listener, load_again)
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise MainstayError("a worker could not start.", hint="The reason stands above: mend it and start again.")
 
 
 def worker() -> Application:
-    """The application in one of the server's processes.
+    """The application in one of the server's processes, which ends with the main process whatever ends that."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    _keep_from_children()
+    Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    try:
+        return app.worker()
+    except MainstayError as error:
+        # Its predecessor died while the settings are being edited, say: the supervisor tries again.
+        _log.error("a worker cannot start", reason=error.diagnostics())
+        sys.exit(1)
 
-    Until the server has set its own handlers there, a process that is just starting would have the main process's,
-    which do nothing in it: a stop sent in that moment would be lost, and waited for in vain.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    return app.worker()
+
+class _Supervisor(Multiprocess):
+    """uvicorn's, which starts, watches and replaces workers."""
+
+    def __init__(self, settings: uvicorn.Config, listener: socket.socket, load_again: Callable[[], Config]) -> None:
+        super().__init__(settings, [listener])
+        self._load_again = load_again
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._end)  # at once, not with the next look at the workers
+
+    def handle_hup(self) -> None:
+        """Replace the workers, unless the new ones could not start: then everything stays as it is."""
+        try:
+            again = self._load_again()
+        except MainstayError as error:
+            _log.error("not reloaded, the settings in force stay", reason=error.diagnostics())
+            return
+        self.config = _server_settings(again, workers=self.processes_num)
+        super().handle_hup()
+
+    def terminate_all(self) -> None:
+        """Close the port first: a client that comes now is to be refused, not left waiting."""
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace a worker that has ended, and say so.
+
+        uvicorn's own asks each worker for a sign of life and waits for it, deaf to signals meanwhile; one that is just
+        starting on a busy machine takes its time.
+        """
+        for number, process in enumerate(self.processes):
+            if process.process.is_alive() or self.should_exit.is_set():
+                continue
+            process.join()
+            if process.exitcode == STARTUP_FAILURE:
+                self.should_exit.set()
+                return
+            self.processes[number] = Process(self.config, self.sockets)
+            self.processes[number].start()
+            _log.warning(
+                "a worker ended, another takes its place", ended=process.pid, started=self.processes[number].pid
+            )
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        self.should_exit.set()
+
+
+def _server_settings(config: Config, workers: int = 0) -> uvicorn.Config:
+    return uvicorn.Config(
+        "mainstay.serving:worker",
+        factory=True,
+        interface="asgi3",
+        http=Connection,
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        workers=workers or worker_count(config),
+        backlog=BACKLOG,
+        ssl_certfile=config.server.tls_cert or None,
+        ssl_keyfile=config.server.tls_key or None,
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+        timeout_worker_healthcheck=STOP_TIMEOUT_S,
+    )
+
+
+def _keep_from_children() -> None:
+    """The port, handed down by the main process, is not handed on: a process below would hold it after our end."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2:
+            with suppress(OSError):  # the one that listed them is closed already
+                os.set_inheritable(int(name), False)
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn also tells of each malformed request, and of transfers broken off, which were told of already."""
+    error = record.exc_info[1] if record.exc_info else None
+    return record.levelno >= logging.ERROR and not isinstance(error, MainstayError | asyncio.CancelledError)
 
 
 def render_table(config: Config, registry: Registry) -> str:
@@ -84,25 +186,49 @@ def render_table(config: Config, registry: Registry) -> str:
             lines.append(f"    no upstream: set [ecosystems.{ecosystem.id}] upstream in mainstay.toml")
         lines += [f"    $ {usage.format(url=f'{url}/{ecosystem.mount}')}" for usage in ecosystem.usage]
     lines.append(f"  health {url}/readyz   metrics {url}/metrics   stop with Ctrl-C")
-    if config.server.host not in LOOPBACK:
+    if not _is_loopback(config.server.host):
         lines.append("  open to other machines: whoever reaches this port can download through it")
         if any(upstream.authorization for upstream in registry):
             lines.append("  with the gateway's own credentials for private upstreams: keep others out by the network")
     return "\n".join(lines) + "\n"
 
 
-def _check_listen(config: Config) -> None:
-    for key in ("tls_cert", "tls_key"):
-        name = getattr(config.server, key)
-        if name and not Path(name).is_file():
-            raise ConfigError(f"server.{key} = {name!r} is not a file.")
-    family = socket.AF_INET6 if ":" in config.server.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_certificates(config: Config) -> None:
+    cert, key = config.server.tls_cert, config.server.tls_key
+    for name, path in (("tls_cert", cert), ("tls_key", key)):
+        if path and not Path(path).is_file():
+            raise ConfigError(f"server.{name} = {path!r} is not a file.")
+    if cert:
         try:
-            probe.bind((config.server.host, config.server.port))
+            # An empty password, or OpenSSL would ask the terminal for that of an encrypted key.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
         except OSError as error:
-            where = f"{config.server.host}:{config.server.port}"
             raise ConfigError(
-                f"cannot listen on {where}: {error.strerror or error}.", hint="Choose another with --host or --port."
+                f"server.tls_cert = {cert!r} and server.tls_key = {key!r} cannot be used: {error}.",
+                hint="A certificate and its own key are needed, both as PEM, the key without a password.",
             ) from error
+    trust_context(config.fetch.ca_file)
+
+
+def _listen(config: Config) -> socket.socket:
+    """The port, taken for all workers; IPv4 before IPv6 where a name has both."""
+    host, port = config.server.host, config.server.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {reason}.", hint="Choose another with --host or --port."
+        ) from error
+    return listener

@@ -7,17 +7,24 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from types import ModuleType
 
+import msgspec
 import pytest
 import typer
 
-from architecture.tree import ROOT, page, pages, texts
+from architecture.tree import ROOT, modules, page, pages, texts
 from mainstay import model
+from mainstay.config import Config, Section, load_config
+from mainstay.ecosystems import ecosystems
 from mainstay.gateway.record import Entry
 
 COMMAND = re.compile(r"(?<![\w./-])mainstay ([a-z]+)\b(?! (?:is|has|does|was)\b)")
+COMMAND_LINE = re.compile(r"(?<![\w./-])mainstay ([a-z]+)\b([^\n]*)")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+TOML = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 CODE = re.compile(
     r"```(?:sh|toml|dockerfile)\n(.*?)```|^    (?!\s*[-|])([^\n]*)$|`([^`\n]+)`", re.DOTALL | re.MULTILINE
 )
@@ -35,6 +42,15 @@ def generator() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@cache
+def flags(name: str) -> frozenset[str]:
+    """What a command of the program takes."""
+    from mainstay.cli import app
+
+    command = typer.main.get_command(app).commands[name]
+    return frozenset(flag for parameter in command.params for flag in parameter.opts) | {"--help"}
 
 
 @cache
@@ -74,6 +90,47 @@ def test_every_documented_command_exists():
     named = {(name, word) for name, text in pages() for part in code(text) for word in COMMAND.findall(part)}
     assert named
     assert not {f"{name}: mainstay {word}" for name, word in named if word not in commands()}
+
+
+def test_every_documented_flag_exists():
+    """No page tells to give a command a flag that it does not have; what stands after -- is somebody else's."""
+    given = [
+        (name, match[1], flag)
+        for name, text in pages()
+        for part in code(text)
+        for match in COMMAND_LINE.finditer(part)
+        for flag in FLAG.findall(match[2].partition(" -- ")[0])
+    ]
+    assert given
+    assert not [entry for entry in given if entry[2] not in flags(entry[1])]
+
+
+def test_every_configuration_in_the_pages_is_accepted():
+    """What a page gives to copy into mainstay.toml is read without a complaint."""
+    found = [(name, block) for name, text in pages() for block in TOML.findall(text)]
+    assert found
+    for name, block in found:
+        tree = tomllib.loads(block)
+        assert load_config(None, {}, tree, tuple(ecosystems())) != Config(), name
+
+
+def test_every_setting_that_a_page_names_exists():
+    """`cache.size` and the like in running text, and each MAINSTAY_ variable."""
+    known = {
+        f"{table.name}.{field.name}"
+        for table in msgspec.structs.fields(Config)
+        if isinstance(table.type, type) and issubclass(table.type, Section)
+        for field in msgspec.structs.fields(table.type)
+    }
+    tables = "|".join({key.partition(".")[0] for key in known})
+    named = {(name, key) for name, text in pages() for key in re.findall(rf"`((?:{tables})\.[a-z_]+)`", text)}
+    assert named
+    assert not [entry for entry in named if entry[1] not in known]
+    read = "\n".join(module.text for module in modules())
+    variables = {(name, word) for name, text in pages() for word in re.findall(r"\bMAINSTAY_[A-Z_]+\b", text)}
+    plain = [entry for entry in variables if "__" not in entry[1]]
+    assert plain
+    assert not [entry for entry in plain if f'"{entry[1]}"' not in read]
 
 
 def test_every_make_target_in_the_pages_exists():

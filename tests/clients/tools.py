@@ -2,7 +2,7 @@
 
 `python tests/clients/tools.py` installs what is not there yet and prints a line for each; a second call does nothing.
 Python clients get a virtual environment each, Node clients a prefix each, so that no version touches another and
-nothing outside the checkout changes. npm and node themselves are the machine's.
+nothing outside the checkout changes. Python, node, npm and git are the machine's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 
+# What the pinned Node clients ask for.
+NODE_OLDEST = (18, 12)
 PIP_NEWEST = "26.3"
 UV = "0.13.8"
 NODE_PINS = {
@@ -62,9 +64,11 @@ def install_tools(say: Callable[[str], None] = lambda line: None) -> Tools:
     """Every client at its pinned version, installing what is missing. One installer at a time on a checkout.
 
     Raises:
-        ToolMissing: node, npm or git is not on PATH, or an installation failed; the message says what to do.
+        ToolMissing: node, npm or git is not on PATH, node is too old, or an installation failed; the message says
+            what to do.
     """
     machine = {name: _machine(name) for name in ("node", "npm", "git")}
+    _check_node(machine["node"])
     TOOLS.mkdir(exist_ok=True)
     with _lock(TOOLS / "lock"):
         bundled = _python("pip-bundled", f"bundled with {sys.version.split()[0]}", [], say)
@@ -86,10 +90,21 @@ def _machine(name: str) -> Path:
     if found is None:
         package = {"node": "nodejs", "npm": "npm", "git": "git"}[name]
         raise ToolMissing(
-            f"{name} is not on PATH. The client tests drive real package managers: install Node 20 or newer with npm,"
-            f" and git (on Debian: apt-get install {package}), then run this again."
+            f"{name} is not on PATH. The client tests drive real package managers: install Node {_oldest()} or newer"
+            f" with npm, and git (on Debian: apt-get install {package}), then run this again."
         )
     return Path(found)
+
+
+def _check_node(node: Path) -> None:
+    said = _call([str(node), "--version"]).strip()
+    major, minor, *_ = said.lstrip("v").split(".")
+    if (int(major), int(minor)) < NODE_OLDEST:
+        raise ToolMissing(f"{node} is Node {said}: the client tests need {_oldest()} or newer first on PATH.")
+
+
+def _oldest() -> str:
+    return ".".join(map(str, NODE_OLDEST))
 
 
 @contextmanager
@@ -136,11 +151,12 @@ def _once(folder: Path, version: str, make: Callable[[], None], say: Callable[[s
     stamp.write_text(wanted)
 
 
-def _call(command: list[str], environ: Mapping[str, str] | None = None) -> None:
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
+def _call(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
         raise ToolMissing(f"{' '.join(command)} failed with exit code {done.returncode}:\n{tail}")
+    return done.stdout
 
 
 if __name__ == "__main__":

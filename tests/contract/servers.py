@@ -16,7 +16,8 @@ from doubles.gateway import Gateway, clean_environ
 
 
 class UvicornGateway(Gateway):
-    """The same application on uvicorn, started the way `serving.py` starts its workers: settings by MAINSTAY_BOOT."""
+    """The same application on uvicorn as it comes, without our connection: settings by MAINSTAY_BOOT, as `serve` gives
+    them to its workers."""
 
     def _start(self) -> subprocess.Popen[bytes]:
         flags = {"data": str(self.data), "server": {"host": "127.0.0.1", "port": self.port, "workers": 1}}
@@ -32,7 +33,7 @@ class UvicornGateway(Gateway):
         return [self.process.pid]
 
 
-SERVERS: Mapping[str, type[Gateway]] = {"granian": Gateway, "uvicorn": UvicornGateway}
+SERVERS: Mapping[str, type[Gateway]] = {"serve": Gateway, "uvicorn": UvicornGateway}
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,42 @@ def test_rendering_is_stable(ecosystem: Ecosystem, case: Case) -> None:
         assert reread.render(keep_all, link, index.form).body == body
 
 
+@each_case
+def test_a_release_that_upstream_dropped_can_be_put_back(ecosystem: Ecosystem, case: Case) -> None:
+    """From an excerpt of the older index, into the newer one: its files are found again, and nothing else changes."""
+    index, old = opened(ecosystem, case)
+    listed = ecosystem.index_of(Artifact(index.project, "", "", "", ""))
+    if not case.denied or listed.path != index.path:
+        assert old.restored(old, lambda file: True) is old
+        return
+
+    def reread(keep: Callable[[Release], bool]) -> Listing:
+        document = old.render(keep, lambda file: file.url, listed.form)
+        return ecosystem.open(listed, Source(document.body, document.media_type, case.url))
+
+    def is_gone(file: File) -> bool:
+        return file.version == case.denied
+
+    new, excerpt = reread(lambda release: release.version != case.denied), reread(is_denied(case))
+    assert [release.version for release in excerpt.releases] == [case.denied]
+    whole = new.restored(excerpt, is_gone)
+    assert {file.filename: file for file in whole.files()} == {file.filename: file for file in old.files()}
+    assert {release.version for release in whole.releases} == {release.version for release in old.releases}
+    text = text_of(whole.render(keep_all, gateway_link(ecosystem, index, {}), listed.form))
+    assert case.denied in text
+    assert urlsplit(case.url).netloc not in text
+    assert text_of(whole.render(lambda release: not is_denied(case)(release), lambda f: f.url, listed.form)) == text_of(
+        new.render(keep_all, lambda file: file.url, listed.form)
+    )
+    assert new.restored(excerpt, lambda file: False) is new
+    assert [file.filename for file in old.restored(excerpt, is_gone).files()] == [f.filename for f in old.files()]
+
+
+def is_denied(case: Case) -> Callable[[Release], bool]:
+    """Whether it is the release that the case denies."""
+    return lambda release: release.version == case.denied
+
+
 @each_ecosystem
 @QUICK
 @given(data=st.data())
@@ -285,6 +321,26 @@ def test_any_bytes_are_read_or_refused(ecosystem: Ecosystem, data: st.DataObject
 
 @each_ecosystem
 @QUICK
+@given(data=st.data())
+def test_any_release_of_any_index_can_be_denied(ecosystem: Ecosystem, data: st.DataObject) -> None:
+    """Whatever an index says, neither the release that is not kept nor a file of it is in what a client reads."""
+    case = data.draw(st.sampled_from([case for case in load_cases(ecosystem) if case.denied and not case.partial]))
+    index, source = index_of(ecosystem, case), Source(data.draw(reshaped(case.body)), case.media_type, case.url)
+    try:
+        listing = ecosystem.open(index, source)
+        denied = data.draw(st.sampled_from([*listing.releases, Release("none")]))
+        link = gateway_link(ecosystem, index, {})
+        document = listing.render(lambda release: release.version != denied.version, link, index.form)
+        read = ecosystem.open(index, Source(document.body, document.media_type, page_url(ecosystem, case)))
+    except (UnsupportedDocument, NotFound):
+        return
+    assert denied.version not in [release.version for release in read.releases]
+    gone = {file.filename for file in listing.files() if file.version == denied.version}
+    assert {file.filename for file in read.files()} <= {file.filename for file in listing.files()} - gone
+
+
+@each_ecosystem
+@QUICK
 @given(message=st.text(max_size=60), status=st.sampled_from([401, 403, 404, 406, 502, 504]))
 def test_refusal_carries_its_message(ecosystem: Ecosystem, message: str, status: int) -> None:
     """The client's own kind of error document says what is wrong, and its type is a clean header."""
@@ -305,6 +361,7 @@ def spliced(body: bytes) -> st.SearchStrategy[bytes]:
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 2**40), st.text(max_size=8),
     st.sampled_from(["../../x", "a\r\nSet-Cookie: x", "https://[", "file:///etc/passwd", "//h/x", "1.0", "__proto__"]),
+    st.just("9" * 5000),
 )  # fmt: skip
 VALUES: st.SearchStrategy[Any] = st.one_of(
     SCALARS, st.just([]), st.just({}), st.lists(SCALARS, max_size=2), st.just({"a": 1})

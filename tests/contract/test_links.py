@@ -38,12 +38,14 @@ def gateways(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
     ecosystems: Tree = {"pypi": {"upstream": shared_upstream.simple_url}, "npm": {"upstream": shared_upstream.npm_url}}
     folder = tmp_path_factory.mktemp("links")
     started = {name: Gateway(folder / name, {**tree, "ecosystems": ecosystems}) for name, tree in SETUPS.items()}
-    for gateway in started.values():
-        gateway.wait_ready()
-    yield started
-    for gateway in started.values():
-        assert gateway.stop() == 0
-        assert gateway.unexpected_errors() == []
+    try:
+        for gateway in started.values():
+            gateway.wait_ready()
+        yield started
+    finally:
+        codes = [gateway.stop() for gateway in started.values()]
+    assert codes == [0] * len(started)
+    assert [line for gateway in started.values() for line in gateway.unexpected_errors()] == []
 
 
 @pytest.fixture

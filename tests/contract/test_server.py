@@ -41,7 +41,7 @@ def gateways(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
         gateway.wait_ready()
     yield started
     codes = {name: gateway.stop() for name, gateway in started.items()}
-    assert codes == {"granian": 0, "uvicorn": -15}, "uvicorn ends by the signal it got, once it is done"
+    assert codes == {"serve": 0, "uvicorn": -15}, "uvicorn ends by the signal it got, once it is done"
     for gateway in started.values():
         assert gateway.unexpected_errors() == []
 

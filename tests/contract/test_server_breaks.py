@@ -16,9 +16,10 @@ from doubles.gateway import clean_environ, fetch_or_none, free_port
 from doubles.upstream import wait_until
 
 FACTORY = "contract.broken_app:make"
+COMMON = ["--factory", "--no-access-log", "--host", "127.0.0.1", FACTORY]
 COMMANDS = {
-    "granian": ["granian", "--interface", "asgi", "--factory", "--no-access-log", "--host", "127.0.0.1", FACTORY],
-    "uvicorn": ["uvicorn", "--factory", "--no-access-log", "--host", "127.0.0.1", FACTORY],
+    "httptools": ["uvicorn", "--http", "httptools", *COMMON],
+    "h11": ["uvicorn", "--http", "h11", *COMMON],
 }
 
 

@@ -111,6 +111,19 @@ class Body:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """Says this, also at an address that the double does not know of itself."""
+
+    body: bytes
+    media_type: str = "application/json"
+    status: int = 200
+
+    async def apply(self, exchange: Exchange) -> None:
+        """Say it."""
+        await exchange.answer(Reply(self.status, self.body, (("content-type", self.media_type),)))
+
+
+@dataclass(frozen=True)
 class Reset:
     """RST: before anything is sent (None), after the headers (0) or after so many bytes of the body."""
 

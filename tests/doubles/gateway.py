@@ -66,7 +66,9 @@ class Gateway:
             return fetch_or_none(self.url + "/readyz") == 200
 
         wait_until(ready, f"/readyz\n{self.log}", timeout_s)
-        wait_until(lambda: len(self.worker_pids()) >= self.workers, f"{self.workers} workers", timeout_s)
+        wait_until(
+            lambda: self.metric("mainstay_worker_starts_total") >= self.workers, f"{self.workers} workers", timeout_s
+        )
 
     def restart(self) -> None:
         """Start again on the same data folder and port, after the process has ended."""
@@ -151,7 +153,7 @@ class Gateway:
         return ports
 
     def worker_pids(self) -> list[int]:
-        """The processes below the server that listen on its port, each by a socket of its own (SO_REUSEPORT)."""
+        """The processes below the server that listen on its port."""
         return [pid for pid in descendants(self.process.pid) if 0 in self.client_ports(pid)]
 
     def rss_bytes(self) -> int:

@@ -43,9 +43,9 @@ class Stand:
         """What is to go wrong with the project's index."""
         return self._on(f"/simple/{self.name}/")
 
-    def on_file(self) -> Script:
-        """What is to go wrong with the source archive of 1.0."""
-        return self._on(f"*/{self.name}-1.0.tar.gz")
+    def on_file(self, version: str = "1.0") -> Script:
+        """What is to go wrong with the source archive of a version."""
+        return self._on(f"*/{self.name}-{version}.tar.gz")
 
     def on_packument(self) -> Script:
         """What is to go wrong with the packument."""
@@ -59,9 +59,9 @@ class Stand:
         """What upstream was asked of the index."""
         return self.upstream.seen(f"/simple/{self.name}/")
 
-    def seen_file(self) -> list[Seen]:
-        """What upstream was asked of the source archive of 1.0."""
-        return self.upstream.seen(f"*/{self.name}-1.0.tar.gz")
+    def seen_file(self, version: str = "1.0") -> list[Seen]:
+        """What upstream was asked of the source archive of a version."""
+        return self.upstream.seen(f"*/{self.name}-{version}.tar.gz")
 
     def fetch(self, path: str, **options: Any) -> Received:
         """Ask the gateway."""

@@ -82,6 +82,14 @@ CASES = [
         partial=True,
     ),
     Case(
+        "full packument with what its registry stores",
+        "crate",
+        _recorded("crate-full.json"),
+        "application/json",
+        "https://registry.example/crate",
+        denied="1.1.0",
+    ),
+    Case(
         "unpublished package", "gone", _recorded("gone-full.json"), "application/json", "https://registry.example/gone"
     ),
 ]

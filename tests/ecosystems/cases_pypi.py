@@ -38,6 +38,14 @@ CASES: list[Case] = [
         denied="7.7.7",
     ),
     Case(
+        "legacy project with spellings from before PEP 440",
+        "pypi/widget-tool/json",
+        (_DATA / "legacy-old.json").read_bytes(),
+        "application/json",
+        "https://registry.example/pypi/widget-tool/json",
+        denied="0.9.0",
+    ),
+    Case(
         "legacy release",
         "pypi/widget-tool/7.7.7/json",
         (_DATA / "legacy-release.json").read_bytes(),

@@ -219,6 +219,9 @@ def test_ping_and_the_root_are_answered_here() -> None:
         ("POST", "-/package/widget/access", "access"),
         ("PUT", "-/user/org.couchdb.user:ann", "login"),
         ("POST", "-/v1/login", "login"),
+        ("POST", "-/npm/v1/tokens", "login"),
+        ("POST", "-/npm/v1/hooks/hook", "change"),
+        ("PUT", "-/-rev/12", "unpublish"),
         ("POST", "", "publish"),
     ],
 )
@@ -284,6 +287,24 @@ def test_arbitrary_documents_raise_only_our_errors(body: bytes) -> None:
         listing.render(everything, ours, "version:1.0.0")
     except (UnsupportedDocument, NotFound):
         return
+
+
+@pytest.mark.parametrize("name", [b'"@acme\\/gauge"', b'"@acme\\u002fg\\u0061uge"', b"null"])
+def test_a_name_may_be_spelled_with_escapes(name: bytes) -> None:
+    """JSON writers differ; the packument of another package is refused all the same."""
+    assert opened(b'{"name":%b,"versions":{"1.0.0":{}}}' % name, "@acme/gauge").releases
+    for other in (b'"@acme/other"', b'"@acme/Gauge"', b"7", b"[]"):
+        with pytest.raises(UnsupportedDocument):
+            opened(b'{"name":%b,"versions":{"1.0.0":{}}}' % other, "@acme/gauge")
+
+
+def test_what_a_registry_tells_of_its_storage_is_not_passed_on() -> None:
+    """Attachments and their like name the files of every release and where upstream has them."""
+    listing = opened("crate-full.json", "crate")
+    document = rendered(listing.render(everything, ours, "full"))
+    assert document.keys() == {"_id", "_rev", "name", "dist-tags", "versions", "time", "_uplinks"}
+    assert "_resolved" not in document["versions"]["1.1.0"] and "_from" in document["versions"]["1.1.0"]
+    assert listing.render(everything, theirs, "full").body == (DATA / "crate-full.json").read_bytes()
 
 
 def test_untouched_documents_are_upstreams_own_bytes() -> None:
@@ -522,6 +543,27 @@ def test_private_names_do_not_leave_in_an_audit_call() -> None:
             "widget": {"version": "1.0.0", "requires": {"left": "3"}, "dependencies": {"left": {"version": "3.0.0"}}}
         },
     }
+
+
+AUDIT_WORDS = st.sampled_from(["name", "install", "remove", "requires", "dependencies", "version", "left", "secret"])
+
+
+@given(st.binary(max_size=80) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["secret@1", "npm:@acme/x@1", "@", "npm:", "1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(AUDIT_WORDS, inner),
+    max_leaves=20,
+).map(lambda value: json.dumps(value).encode()), st.sampled_from([BULK, AUDIT]))  # fmt: skip
+def test_any_audit_body_leaves_as_an_object_without_private_keys(body: bytes, path: str) -> None:
+    """Whatever the client posts, nothing is raised, and no private project is a key in it where names are keys."""
+    out = json.loads(npm.outgoing(path, body, PrivateNames(("@acme/*", "secret"))))
+    assert isinstance(out, dict)
+    nodes = [out]
+    while nodes:
+        node = nodes.pop()
+        for names in [node] if path == BULK else [node.get("requires"), node.get("dependencies")]:
+            assert not isinstance(names, dict) or "secret" not in names
+        children = node.get("dependencies") if path != BULK else None
+        nodes += [child for child in children.values() if isinstance(child, dict)] if isinstance(children, dict) else []
 
 
 def test_a_refusal_is_json_with_an_error_text() -> None:

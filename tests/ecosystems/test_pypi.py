@@ -6,9 +6,12 @@ The contract suite holds what every adapter owes; the documents are in `test_pyp
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mainstay.ecosystems import ecosystems
 from mainstay.errors import NotAcceptable, NotFound
@@ -164,10 +167,13 @@ def test_legacy_and_provenance_paths_are_below_the_index_folder() -> None:
     assert provenance.ttl_s > 0
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "legacy/"), ("POST", "pypi"), ("DELETE", "simple/flask/")])
-def test_writes_are_uploads(method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "what"),
+    [("POST", "legacy/", "publish"), ("POST", "pypi", "XML-RPC"), ("DELETE", "simple/flask/", "publish")],
+)
+def test_writes_are_uploads(method: str, path: str, what: str) -> None:
     """Whatever is not read is refused in words by the gateway."""
-    assert isinstance(ECOSYSTEM.route(Request(path, method=method)), Upload)
+    assert ECOSYSTEM.route(Request(path, method=method)) == Upload(what)
 
 
 def test_bases_have_a_root_only_where_the_index_is_called_simple() -> None:
@@ -220,6 +226,34 @@ def test_nothing_is_derived_from_a_damaged_wheel() -> None:
     assert ECOSYSTEM.derive_sidecar(ARTIFACT, ".metadata", bomb) is None
     sdist = Artifact("widget-tool", "7.7.7", "widget_tool-7.7.7.zip", "", "files")
     assert not ECOSYSTEM.derivable(sdist, ".metadata")
+
+
+def test_a_wheel_cannot_unpack_into_memory() -> None:
+    """An archive that understates its metadata by a factor of 100,000 costs no more than the cap."""
+    bomb = bytearray(wheel({"widget_tool-7.7.7.dist-info/METADATA": b"\0" * 100_000_000}).getvalue())
+    stated = bomb.rindex(b"PK\x01\x02") + 24
+    bomb[stated : stated + 4] = (1000).to_bytes(4, "little")
+    tracemalloc.start()
+    try:
+        assert ECOSYSTEM.derive_sidecar(ARTIFACT, ".metadata", io.BytesIO(bomb)) is None
+        assert tracemalloc.get_traced_memory()[1] < 64_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@given(
+    st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]),
+    st.integers(0, 400),
+    st.binary(min_size=1, max_size=12),
+)
+def test_a_harmed_wheel_gives_its_metadata_or_nothing(compression: int, at: int, noise: bytes) -> None:
+    """Whatever is wrong with it, and however it is packed: no other bytes, and no error of the reader's."""
+    blob, metadata = io.BytesIO(), b"Metadata-Version: 2.1\nName: Widget.Tool\n" * 4
+    with zipfile.ZipFile(blob, "w", compression) as archive:
+        archive.writestr("widget_tool-7.7.7.dist-info/METADATA", metadata)
+    content = bytearray(blob.getvalue())
+    content[at : at + len(noise)] = noise
+    assert ECOSYSTEM.derive_sidecar(ARTIFACT, ".metadata", io.BytesIO(content)) in (None, metadata)
 
 
 def test_indexes_are_found_in_the_clients_own_settings() -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.version import Version
 from pypi_simple import ProjectPage
 from selectolax.lexbor import LexborHTMLParser
 
 from mainstay.ecosystems import ecosystems
 from mainstay.errors import UnsupportedDocument
-from mainstay.model import Artifact, File, Index, Link, Listing, Release, Request, Source
+from mainstay.model import Artifact, File, Index, Keep, Link, Listing, Release, Request, Source
 
 DATA = Path(__file__).parent / "data" / "pypi"
 ECOSYSTEM = ecosystems()["pypi"]
@@ -184,7 +187,7 @@ def test_metadata_is_announced_for_every_wheel_that_the_gateway_serves() -> None
     rewritten = {file["filename"]: file for file in render_json(open_data("widget.json"))["files"]}  # type: ignore[attr-defined]
     local = rewritten["widget_tool-2.0.0rc1+cu118-cp311-cp311-linux_x86_64.whl"]
     assert local["core-metadata"] is True
-    assert local["dist-info-metadata"] is True
+    assert "dist-info-metadata" not in local  # pip 22.3 to 23.0 crash on it (PEP 714)
     assert "core-metadata" not in rewritten["widget-tool-1.0.tar.gz"]
     assert rewritten["widget_tool-1.0.0-py3-none-any.whl"]["core-metadata"]["sha256"].startswith("fd61")
 
@@ -206,6 +209,7 @@ def test_quarantined_project_offers_no_files() -> None:
     listing = open_page(page_json(**{"project-status": {"status": "quarantined", "reason": "malware"}}))
     page = render_json(listing)
     assert page["files"] == []
+    assert listing.releases == (), "a version that is still named, as in the PEP's example, is no release on offer"
     assert page["project-status"] == {"status": "quarantined", "reason": "malware"}
     assert listing.find(Artifact("widget-tool", "7.7.7", WHEEL, "", "files")) is None
 
@@ -253,6 +257,18 @@ def test_page_without_files_does_not_point_at_upstream() -> None:
     """Where no link tells whether addresses are rewritten, the registry's own ones are left out."""
     listing = open_page(page_json(files=[], **{"alternate-locations": [PAGE, "https://elsewhere.example/w/"]}))
     assert render_json(listing)["alternate-locations"] == ["https://elsewhere.example/w/"]
+
+
+def test_a_version_of_thousands_of_digits_is_one_name_among_others() -> None:
+    """Python makes no number of it; the other versions of the page and of the legacy document are served on."""
+    long = "9" * 5000
+    listing = open_page(page_json(versions=["7.7.7", long]))
+    assert [release.version for release in listing.releases] == ["7.7.7", long]
+    assert render_json(listing)["versions"] == ["7.7.7", long]
+    body = {"info": {"version": long}, "urls": [], "releases": {"1.0": [], long: []}}
+    legacy = open_legacy(json.dumps(body | {"vulnerabilities": [{"fixed_in": [long]}]}).encode())
+    for kept in (keep_all, without("1.0"), without(long)):
+        assert json.loads(legacy.render(kept, to_absolute, "legacy").body)["releases"]
 
 
 @pytest.mark.parametrize("media_type", ["application/octet-stream", "", "text/plain"])
@@ -305,12 +321,12 @@ def test_release_whose_only_file_is_dropped_is_not_in_versions() -> None:
     assert json.loads(document.body)["versions"] == ["0.9", "1.0.0"]
 
 
-def open_legacy() -> Listing:
-    """The recorded legacy document of the project."""
+def open_legacy(body: bytes | None = None) -> Listing:
+    """The recorded legacy document of the project, or another one."""
     index = ECOSYSTEM.route(Request("pypi/widget-tool/json"))
     assert isinstance(index, Index)
-    url = "https://registry.example/pypi/widget-tool/json"
-    return ECOSYSTEM.open(index, Source((DATA / "legacy.json").read_bytes(), "application/json", url))
+    content = body if body is not None else (DATA / "legacy.json").read_bytes()
+    return ECOSYSTEM.open(index, Source(content, "application/json", "https://registry.example/pypi/widget-tool/json"))
 
 
 def to_absolute(file: File) -> str:
@@ -342,6 +358,69 @@ def test_legacy_document_keeps_what_it_says_where_nothing_is_dropped() -> None:
     assert document["vulnerabilities"][0]["fixed_in"] == ["7.7.7", "9.0"]
     original = json.loads((DATA / "legacy.json").read_bytes())
     assert json.loads(open_legacy().render(keep_all, verbatim, "legacy").body) == original
+
+
+def test_legacy_document_says_what_is_not_known_here_as_long_as_it_may() -> None:
+    """Keys of later versions pass through, but not where they point at upstream or may speak of a dropped release."""
+    original = json.loads((DATA / "legacy-old.json").read_bytes())
+    listing = open_legacy((DATA / "legacy-old.json").read_bytes())
+    assert json.loads(listing.render(keep_all, verbatim, "legacy").body) == original
+    rewritten = json.loads(listing.render(keep_all, to_absolute, "legacy").body)
+    assert rewritten["ownership"] == original["ownership"]
+    assert "mirrors" not in rewritten
+    assert "ownership" not in json.loads(listing.render(without("2"), to_absolute, "legacy").body)
+
+
+def without(*versions: str) -> Keep:
+    """A policy that drops these."""
+    return lambda release: release.version not in versions
+
+
+def test_legacy_document_drops_a_release_whatever_its_spelling_there() -> None:
+    """A block found in the simple index names the release as that index does."""
+    listing = open_legacy((DATA / "legacy-old.json").read_bytes())
+    names = [release.version for release in listing.releases]
+    assert names == ["1.0b1", "0.9.0", "weird", "2"]
+    document = json.loads(listing.render(without("1.0b1"), to_absolute, "legacy").body)
+    assert list(document["releases"]) == ["0.9", "2"]
+    document = json.loads(listing.render(without("weird", "2"), to_absolute, "legacy").body)
+    assert [entry["filename"] for entry in document["releases"]["0.9"]] == ["widget-tool-0.9.0.tar.gz"]
+    assert document["info"]["version"] == "0.9"
+
+
+SPELLINGS = st.sampled_from(
+    ["1.0", "1.0.0", "1.0-1", "1.0b1", "1.0-beta.1", "01.0", "2024.01.05", "2024.1.5", "1.0+local.1", "v1.0", "1!1.0"]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(SPELLINGS, st.sampled_from([".tar.gz", ".zip", ".tar.bz2", "-py3-none-any.whl"])),
+        min_size=1,
+        max_size=6,
+        unique=True,
+    )
+)
+def test_a_release_has_one_name_in_every_document(files: list[tuple[str, str]]) -> None:
+    """The simple index in JSON and in HTML and the legacy document call each release and each file's release the same,
+    so that what is blocked by one is blocked in all."""
+    names = [
+        f"widget_tool-{Version(version) if ending.endswith('.whl') else version}{ending}" for version, ending in files
+    ]
+    listed = [{"filename": name, "url": f"https://files.example/{name}", "hashes": {}} for name in names]
+    simple = open_page(page_json(files=listed, versions=[version for version, _ in files]))
+    from_html = open_page("Links for" + "".join(f'<a href="/{name}">{name}</a>' for name in names), TEXT)
+    groups: dict[str, list[object]] = {version: [] for version, _ in files}
+    for (version, _), entry in zip(files, listed, strict=True):
+        groups[version].append(entry)
+    legacy = open_legacy(json.dumps({"info": {"version": files[0][0]}, "urls": [], "releases": groups}).encode())
+    expected = {name: release.version for release in simple.releases for name in release.filenames}
+    assert expected.keys() == set(names)
+    for listing in (simple, from_html, legacy):
+        releases = [(release.version, set(release.filenames)) for release in listing.releases]
+        assert sorted(version for version, _ in releases) == sorted(set(expected.values()))
+        assert {name: version for version, filenames in releases for name in filenames} == expected
+        assert {file.filename: file.version for file in listing.files()} == expected
 
 
 def test_large_page_takes_tens_of_milliseconds() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from doubles.claims import assert_right
 from doubles.client import open_reply
-from doubles.faults import Gate
+from doubles.faults import Gate, Status
 from doubles.gateway import Serve
 from doubles.registry import content
 from doubles.stand import Stand
@@ -167,8 +167,11 @@ def test_head_is_get_without_the_body(stand: Stand) -> None:
     """Cold and warm, found and missing: the same status, type and length as GET, and no byte of a body."""
     stand.release("1.0", RIGHT)
     stand.publish()
-    absent = [f"/pypi/simple/{stand.name}-absent/", stand.file_of("9"), f"/npm/{stand.name}-absent"]
-    for path in [stand.index, stand.file, stand.packument, stand.tarball, *absent, "/healthz", "/readyz"]:
+    stand.upstream.on(f"*/{stand.name}-1.0.tar.gz.asc").fault(Status(200))
+    absent = [f"/pypi/simple/{stand.name}-absent/", stand.file_of("9"), f"/npm/{stand.name}-absent", "/nothing"]
+    others = [f"{stand.packument}/latest", f"{stand.file}.asc", f"/pypi/simple/{stand.name}", "/api/v1/upstreams"]
+    own = ["/healthz", "/readyz"]
+    for path in [stand.index, stand.file, stand.packument, stand.tarball, *others, *absent, *own]:
         cold = stand.fetch(path, method="HEAD")
         full = stand.fetch(path)
         warm = stand.fetch(path, method="HEAD")
@@ -176,6 +179,22 @@ def test_head_is_get_without_the_body(stand: Stand) -> None:
             assert (head.status, head.body) == (full.status, b""), path
             for name in ("content-type", "content-length"):
                 assert head.headers.get(name) == full.headers.get(name), (path, name)
+
+
+def test_documents_travel_packed_and_files_as_they_are(stand: Stand) -> None:
+    """gzip to clients that take it, and from upstream, for documents; never for files, cold or warm, from or to."""
+    stand.release("1.0", bytes(300_000))
+    stand.publish("1.0.0", bytes(300_000))
+    for path in (stand.index, stand.packument, stand.file, stand.tarball) * 2:
+        got = stand.fetch(path, headers={"accept-encoding": "gzip"})
+        assert got.status == 200
+        assert got.headers.get("content-encoding") == ("gzip" if path in (stand.index, stand.packument) else None)
+        if path in (stand.index, stand.packument):
+            assert {"accept", "accept-encoding"} <= {name.strip() for name in got.headers["vary"].lower().split(",")}
+        else:
+            assert got.body == bytes(300_000) and "vary" not in got.headers
+    asked = {seen.path: seen.headers["accept-encoding"] for seen in stand.upstream.seen(f"*{stand.name}*")}
+    assert sorted(asked.values()) == ["gzip", "gzip", "identity", "identity"]
 
 
 def test_head_leaves_the_connection_in_step(stand: Stand) -> None:

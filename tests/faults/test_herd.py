@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from doubles.claims import assert_refused, assert_right
-from doubles.faults import Fault, Gate, Reset, Status, Truncated, WrongDigest
+from doubles.faults import Answer, Fault, Gate, Reset, Status, Truncated, WrongDigest
 from doubles.gateway import Gateway, Serve
 from doubles.herd import Herd, Member, crc32
 from doubles.registry import JSON_INDEX, content
-from doubles.upstream import Upstream
+from doubles.upstream import Upstream, wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -63,13 +64,17 @@ def test_a_thousand_clients_of_a_cold_index_make_one_upstream_request(upstream: 
 def test_a_herd_on_a_stale_index_revalidates_once(upstream: Upstream, serve: Serve) -> None:
     """When a document grows old in front of many clients, one of them asks for all."""
     upstream.project("demo").release("1.0")
-    gateway = serve(pypi=upstream.simple_url, workers=2, cache={"document_ttl_s": 0})
+    ttl_s = 2
+    gateway = serve(pypi=upstream.simple_url, workers=2, cache={"document_ttl_s": ttl_s})
     assert gateway.fetch(INDEX).status == 200
+    old_at_s = time.monotonic() + ttl_s
+    wait_until(lambda: time.monotonic() > old_at_s, "the index to be old")
     gate = Gate()
     upstream.on("/simple/*").fault(gate)
     members = send_herd(gateway, INDEX, 200, gate)
     assert {member.status for member in members} == {200}
-    assert len(upstream.requests) <= 3, "one for the first client, one for the herd, one that came after it"
+    assert [seen.status for seen in upstream.requests[:2]] == [200, 304]
+    assert len(upstream.requests) <= 3, "one for the first client, one for the herd, one for who came very late"
 
 
 @pytest.mark.parametrize("failure", [Status(503), Reset(), Reset(0), Reset(1_000_000), Truncated(2_000_000)], ids=repr)
@@ -97,6 +102,18 @@ def test_followers_try_for_themselves_when_the_leader_has_given_up(upstream: Ups
     assert len(failed) <= 1
     assert outcomes([member for member in members if member not in failed]) == {(200, True, crc32(right), "")}
     assert len(upstream.seen("*.tar.gz")) == 2
+
+
+def test_followers_of_a_small_file_try_for_themselves_too(upstream: Upstream, serve: Serve) -> None:
+    """The same for what belongs to a file: a signature."""
+    upstream.project("demo").release("1.0")
+    gate = Gate()
+    upstream.on("/simple/*").fault(gate)
+    upstream.on("*.tar.gz.asc").fault(Status(503), times=1).fault(Answer(b"signature"))
+    gateway = serve(pypi=upstream.simple_url, fetch={"attempts": 1})
+    members = send_herd(gateway, f"{FILE}.asc", 50, gate)
+    assert len([member for member in members if member.status != 200]) <= 1
+    assert len(upstream.seen("*.tar.gz.asc")) == 2
 
 
 def test_no_member_of_a_herd_gets_a_wrong_file(upstream: Upstream, serve: Serve) -> None:

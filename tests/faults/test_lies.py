@@ -142,6 +142,18 @@ def test_a_file_without_a_digest_is_still_never_served_cut(stand: Stand) -> None
     assert_right(stand.fetch(stand.file), content(3_000_000))
 
 
+@pytest.mark.parametrize(("digests", "said"), [(True, "sha256"), (False, "first-seen")])
+def test_each_file_says_what_vouches_for_it(digests: bool, said: str, stand: Stand) -> None:
+    """The digest of the index; where it gives none, the first copy counts, and the reply owns up to that."""
+    stand.release().digests = digests
+    first = stand.fetch(stand.file)
+    assert (first.status, first.whole) == (200, True)
+    assert (first.headers.get("mainstay-verified") == "first-seen") == (not digests), "said before the bytes are there"
+    wait_until(lambda: "; hit" in stand.fetch(stand.file).cache, "the file to be kept")
+    held = stand.fetch(stand.file)
+    assert (held.headers["mainstay-verified"], held.body) == (said, first.body)
+
+
 @pytest.mark.parametrize("lie", [WrongDigest(), Truncated(60_000), LoginPage()], ids=lambda lie: type(lie).__name__)
 def test_a_tarball_that_lies_is_never_served_complete_nor_kept(lie: Fault, stand: Stand) -> None:
     """The same door for the other ecosystem, with the digest in the packument's own spelling."""

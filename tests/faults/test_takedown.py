@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from doubles.claims import assert_right
-from doubles.faults import Body, Fault, LoginPage, Reset, Status, Truncated
+from doubles.claims import assert_refused, assert_right
+from doubles.faults import Answer, Body, Fault, LoginPage, Reset, Status, Truncated
 from doubles.gateway import Serve
 from doubles.registry import content, sha256
 from doubles.stand import Stand
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.faults
 
 SETTINGS = {"cache": {"document_ttl_s": 0, "negative_ttl_s": 0}, "fetch": {"attempts": 1}}
 BODY = content(100_000, seed=1)
+INSTALL = "application/vnd.npm.install-v1+json"
 
 
 @pytest.fixture
@@ -68,6 +69,70 @@ def test_unblock_undoes_a_takedown(held: Stand) -> None:
     held.release("4.0")
     wait_until(lambda: "-4.0.tar.gz" in held.fetch(held.index).text, "the next index")
     assert_right(held.fetch(held.file), BODY)
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/vnd.pypi.simple.v1+json"])
+def test_what_is_unblocked_is_listed_again(accept: str, held: Stand) -> None:
+    """In every form, with its digest, beside what upstream lists now; and a resolver can choose it again."""
+    listed = {"accept": accept}
+    take_down(held)
+    assert held.gateway.run("unblock", f"pkg:pypi/{held.name}@1.0").returncode == 0
+    wait_until(lambda: "-1.0.tar.gz" in held.fetch(held.index, headers=listed).text, "the release to be listed")
+    held.release("4.0")
+    wait_until(lambda: "-4.0.tar.gz" in held.fetch(held.index, headers=listed).text, "the next index")
+    text = held.fetch(held.index, headers=listed).text
+    assert all(f"-{version}.tar.gz" in text for version in ("1.0", "2.0", "3.0")) and sha256(BODY) in text
+
+
+def test_an_unblocked_npm_release_is_listed_in_both_forms(stand: Stand) -> None:
+    """The index that dropped it was of one form; `latest` stays where upstream has it."""
+    package = stand.publish("1.0.0").release("2.0.0")
+    for accept in (INSTALL, "application/json"):
+        assert "1.0.0" in stand.fetch(stand.packument, headers={"accept": accept}).text
+    assert stand.fetch(stand.tarball).status == 200
+    package.release("3.0.0").remove("1.0.0")
+    wait_until(lambda: "-1.0.0.tgz" not in stand.fetch(stand.packument, headers={"accept": INSTALL}).text, "the newer")
+    assert stand.gateway.run("unblock", f"pkg:npm/{stand.name}@1.0.0").returncode == 0
+    for accept in (INSTALL, "application/json"):
+
+        def listed(accept: str = accept) -> bool:
+            got = json.loads(stand.fetch(stand.packument, headers={"accept": accept}).body)
+            return set(got["versions"]) == {"1.0.0", "2.0.0", "3.0.0"} and got["dist-tags"] == {"latest": "3.0.0"}
+
+        wait_until(listed, f"the release in {accept}")
+    assert stand.fetch(stand.tarball).status == 200
+    assert stand.fetch(f"{stand.packument}/1.0.0").status == 200
+
+
+def test_a_release_that_was_never_fetched_comes_back_too(stand: Stand) -> None:
+    """It is listed and, as long as upstream has its file, can be had with the digest that it was listed with."""
+    stand.release("1.0", BODY).release("2.0")
+    stand.fetch(stand.index)
+    take_down(stand)
+    assert stand.fetch(stand.file).status == 403
+    assert stand.gateway.run("unblock", f"pkg:pypi/{stand.name}@1.0").returncode == 0
+    wait_until(lambda: "-1.0.tar.gz" in stand.fetch(stand.index).text, "the release to be listed")
+    stand.on_file().fault(Answer(BODY[:-1] + b"!"), times=1).fault(Answer(BODY))
+    stand.gateway.expect_error("does not match its index")
+    assert_refused(stand.fetch(stand.file), BODY)
+    assert_right(stand.fetch(stand.file), BODY)
+
+
+def test_a_project_is_taken_down_though_its_index_was_evicted(held: Stand) -> None:
+    """Its files are blocked when upstream says twice that it is not there, and free when it is there again."""
+
+    def drop_index() -> None:
+        for blob in (held.gateway.data / "blobs").glob("*/*"):
+            if held.name.encode() in blob.read_bytes()[:2000] and sha256(BODY) != blob.name:
+                blob.unlink()
+
+    drop_index()
+    held.upstream.project(held.name).disappear(404)
+    wait_until(lambda: held.fetch(held.index).status == 404, "the end of the index")
+    wait_until(lambda: held.fetch(held.file).status == 403, "the file to be refused")
+    held.upstream.project(held.name).gone = 0
+    wait_until(lambda: held.fetch(held.index).status == 200, "the index to be back")
+    wait_until(lambda: held.fetch(held.file).status == 200, "the file to be served again")
 
 
 def test_a_takedown_outlives_a_restart(upstream: Upstream, serve: Serve) -> None:

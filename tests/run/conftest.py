@@ -46,9 +46,14 @@ def arguments() -> Callable[..., list[str]]:
     """The start of a session's command line, for tests that start it themselves."""
 
     def build(
-        hosts: Sequence[str] = (REGISTRY,), *, strict: bool = False, sealed: bool = False, gateway: str = ""
+        hosts: Sequence[str] = (REGISTRY,),
+        *,
+        strict: bool = False,
+        sealed: bool = False,
+        gateway: str = "",
+        stuck: bool = False,
     ) -> list[str]:
-        options = {"hosts": list(hosts), "strict": strict, "sealed": sealed, "gateway": gateway}
+        options = {"hosts": list(hosts), "strict": strict, "sealed": sealed, "gateway": gateway, "stuck": stuck}
         return [sys.executable, str(DOUBLE), json.dumps(options)]
 
     return build

@@ -1,7 +1,7 @@
 """Runs a session as `mainstay run` does, with a gateway that answers everything by itself.
 
 Usage: python session_double.py '{"hosts": ["registry.example:443"], "strict": false, "sealed": false}' COMMAND...
-With "gateway": an address, that shared gateway answers instead.
+With "gateway": an address, that shared gateway answers instead; with "stuck": true the gateway is never open.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from mainstay.config import Fetch
@@ -69,13 +71,26 @@ class EchoGateway:
         return Totals(requests=self._requests, bytes=self._bytes)
 
 
+@asynccontextmanager
+async def _stuck() -> AsyncIterator[EchoGateway]:
+    """Takes its time for ever, and says when that is over."""
+    print("opening", flush=True)
+    try:
+        await asyncio.Event().wait()
+        yield EchoGateway([])
+    finally:
+        print("put away", flush=True)
+
+
 async def _session(options: dict[str, Any], command: list[str]) -> int:
     wanted = RunOptions(strict=options["strict"], sealed=options["sealed"])
-    if not options.get("gateway"):
-        return await run_session(command, EchoGateway(options["hosts"]), wanted)
+    if options["stuck"]:
+        return await run_session(command, _stuck(), wanted)
+    if not options["gateway"]:
+        return await run_session(command, nullcontext(EchoGateway(options["hosts"])), wanted)
     token = os.environ.get("MAINSTAY_TOKEN", "")
-    async with open_forward(Fetch(), options["gateway"], token, strict=options["strict"]) as gateway:
-        return await run_session(command, gateway, wanted)
+    opening = open_forward(Fetch(), options["gateway"], token, strict=options["strict"])
+    return await run_session(command, opening, wanted)
 
 
 def main() -> int:

@@ -64,6 +64,44 @@ def test_standard_streams_pass_byte_for_byte(session, sealed):
     assert done.stderr.startswith(b"mainstay: receipt\n")
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_descriptors_of_the_shell_are_the_commands_too(arguments, environ, tmp_path, sealed):
+    """`mainstay run -- pip install -r <(...)` names /dev/fd/63; nothing of ours is among them."""
+    with (tmp_path / "requirements").open("w+") as file:
+        file.write("left==1.0")
+        file.flush()
+        number = str(file.fileno())
+        script = f"cat /dev/fd/{number}; echo; ls /proc/self/fd"
+        done = subprocess.run(
+            [*arguments(sealed=sealed), "sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environ,
+            pass_fds=(file.fileno(),),
+            timeout=60,
+        )
+    content, *numbers = done.stdout.decode().split()
+    assert content == "left==1.0", done.stderr
+    assert set(numbers) - {"0", "1", "2", number} <= {"3", "4"}  # the folder that `ls` reads, at the first free number
+    assert len(numbers) == 5
+
+
+@pytest.mark.parametrize("sink", ["full", "closed"])
+@pytest.mark.parametrize(("command", "code"), [(("sh", "-c", "exit 5"), 5), (("no-such-command-here",), 127)])
+def test_the_exit_code_is_kept_where_nobody_reads_the_receipt(arguments, environ, sink, command, code):
+    """A full disk under the log, or a reader that had enough."""
+    if sink == "full":
+        end = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, end = os.pipe()
+        os.close(reader)
+    try:
+        done = subprocess.run([*arguments(), *command], stderr=end, env=environ, timeout=60)
+    finally:
+        os.close(end)
+    assert done.returncode == code
+
+
 def test_no_command_is_a_usage_error(session):
     """Nothing to run is exit 2, in words."""
     done = session()
@@ -83,6 +121,37 @@ def test_a_signal_to_the_session_reaches_the_command_once(arguments, environ, nu
         assert process.stdout.read().split() == [number.name.encode()]
         assert b"mainstay: receipt" in process.stderr.read()
     assert process.returncode == 40
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_gateway_opens_calls_the_run_off(arguments, environ, tmp_path, number):
+    """What was prepared is put away, the command never starts, and the code is a shell's."""
+    command = [*arguments(stuck=True), "touch", str(tmp_path / "ran")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"opening\n"
+        process.send_signal(number)
+        try:
+            assert process.communicate(timeout=30) == (b"put away\n", b"")
+        finally:
+            process.kill()
+    assert process.returncode == 128 + number
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_signal_that_was_ignored_before_stays_ignored(arguments, environ):
+    """Under nohup a hang-up ends neither the run nor the command."""
+    script = 'trap "" HUP; exec "$@"'
+    program = "echo ready; read line; kill -HUP $$; echo alive"
+    command = ["sh", "-c", script, "sh", *arguments(), "sh", "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGHUP)
+        process.stdin.write(b"go on\n")
+        process.stdin.close()
+        assert process.stdout.read() == b"alive\n"
+    assert process.returncode == 0
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_command_once(arguments, environ):
@@ -117,7 +186,8 @@ def test_the_folder_of_the_run_is_gone_afterwards(session, environ):
     folder, *names = done.stdout.decode().split()
     assert done.returncode == 9
     # The machine's own npm settings decide whether there is a file for `cafile`.
-    assert set(names) - {"node-cafile.pem"} == {"bundle.pem", "node-extra.pem", "truststore.p12", "wgetrc"}
+    expected = {"bundle.pem", "openssl.pem", "node-extra.pem", "truststore.p12", "wgetrc"}
+    assert set(names) - {"node-cafile.pem"} == expected
     assert Path(folder).parent == Path(environ["TMPDIR"])
     assert os.listdir(environ["TMPDIR"]) == []
 

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from clients.proxy import Authority
+from doubles.gateway import Gateway
 from run.conftest import serving
 
 CURL = ("curl", "--silent", "--show-error", "--suppress-connect-headers", "--max-time", "20")
 INDEX = "https://registry.example/simple/left/"
 FILE = "https://files.example/packages/aa/left-1.0.whl"
+
+
+# It sends half of an upload and is gone; a whole request afterwards shows that the run has seen the end of it.
+BREAKS_OFF = """
+import os, ssl, socket, sys, urllib.request
+host, port = os.environ["HTTPS_PROXY"].removeprefix("http://").split(":")
+raw = socket.create_connection((host, int(port)))
+raw.sendall(b"CONNECT registry.example:443 HTTP/1.1\\r\\n\\r\\n")
+raw.recv(1000)
+secured = ssl.create_default_context().wrap_socket(raw, server_hostname="registry.example")
+secured.sendall(b"PUT /simple/upload HTTP/1.1\\r\\nHost: registry.example\\r\\nContent-Length: 100\\r\\n\\r\\nhalf")
+secured.unwrap()
+raw.close()
+print(urllib.request.urlopen(sys.argv[1]).read().decode())
+"""
 
 
 class SharedGateway(BaseHTTPRequestHandler):
@@ -24,7 +43,12 @@ class SharedGateway(BaseHTTPRequestHandler):
         """Answer as a gateway does."""
         self.server.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         path, _, query = self.path.partition("?")
-        if path == "/api/v1/upstreams":
+        if self.server.token not in ("", self.headers.get("Mainstay-Token")):
+            self._send(401, b"who is it?", "text/plain")
+        elif path == "/api/v1/upstreams" and query == "learn=1" and self.server.failures:
+            self.server.failures -= 1
+            self._send(502, b"not now", "text/plain")
+        elif path == "/api/v1/upstreams":
             bases = [{"url": "https://registry.example/simple/", "path": "/one/simple/"}]
             if self.server.extra_base:
                 bases.append({"url": self.server.extra_base, "path": "/one/simple/"})
@@ -49,6 +73,10 @@ class SharedGateway(BaseHTTPRequestHandler):
             self._send(200, b"w" * 500_000, "application/octet-stream", ("Cache-Status", "mainstay; hit"))
         else:
             self._send(404, b"no such path", "text/plain")
+
+    def do_PUT(self) -> None:
+        """The same for a publish."""
+        self.do_POST()
 
     def do_POST(self) -> None:
         """Say what came."""
@@ -77,6 +105,8 @@ def shared() -> Iterator[ThreadingHTTPServer]:
     """A shared gateway on loopback. `seen` lists (path, headers)."""
     with serving("127.0.0.1", SharedGateway) as server:
         server.can_learn = True
+        server.failures = 0
+        server.token = ""
         server.extra_base = ""
         yield server
 
@@ -129,12 +159,39 @@ def test_a_lock_file_that_names_only_files_works(through, shared):
     assert done.stdout == b"w" * 500_000, done.stderr
 
 
+def test_a_gateway_that_fails_once_is_asked_again(through, shared, receipt):
+    """One bad moment does not close every other host to the rest of the run; until then nothing goes past unasked."""
+    shared.failures = 1
+    done = through("sh", "-c", f"{' '.join(CURL)} {FILE}; {' '.join(CURL)} {FILE}")
+    assert done.stdout == b"w" * 500_000
+    assert "not reached: files.example:443: The gateway answers 502" in "\n".join(receipt(done))
+
+
+def test_a_company_ca_that_only_one_client_knows_is_trusted_for_the_gateway(session, shared, tmp_path):
+    """As for the registries of a run of one's own."""
+    authority = Authority(tmp_path / "corp")
+    shared.socket = authority.context("127.0.0.1").wrap_socket(
+        shared.socket, server_side=True, do_handshake_on_connect=False
+    )
+    url = f"https://127.0.0.1:{shared.server_port}"
+    done = session(*CURL, INDEX, gateway=url, extra={"NODE_EXTRA_CA_CERTS": str(authority.path)})
+    assert done.stdout == b"<index>", done.stderr
+    assert session("true", gateway=url).returncode == 3
+
+
+def test_half_an_upload_is_not_sent_on(through, shared):
+    """A client that dies in the middle of a publish must not leave a cut document at the registry."""
+    done = through(sys.executable, "-c", BREAKS_OFF, INDEX, extra={"PYTHONUNBUFFERED": "1"})
+    assert done.stdout.split() == [b"<index>"], done.stderr
+    assert "/one/simple/upload" not in [path for path, _ in shared.seen]
+
+
 def test_the_receipt_counts_by_the_gateways_cache_status(through, receipt):
     """Hits are saved upstream requests; a refusal stands there with its reason."""
     rows = receipt(through(*CURL, INDEX, FILE, FILE, "https://registry.example/simple/bad/"))
     assert "served: 2 files, 1.0 MB in 4 requests" in rows
     assert "from upstream: 7 B in 1 request" in rows
-    assert "upstream saved: 2 requests" in rows
+    assert "upstream saved: 2 requests, 1.0 MB" in rows
     assert "refused: left 6.6.6 is malware" in rows
 
 
@@ -187,6 +244,24 @@ def test_a_gateway_that_is_not_there_is_told_before_anything_runs(session):
     assert done.returncode == 3
     assert done.stdout == b""
     assert b"127.0.0.1:1" in done.stderr
+
+
+def test_a_token_that_the_gateway_does_not_take_is_told_before_anything_runs(session, shared):
+    """With the two places to look at, and without the token."""
+    shared.token = "right"
+    done = session("echo", "ran", gateway=f"http://127.0.0.1:{shared.server_port}", extra={"MAINSTAY_TOKEN": "wr0ng"})
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"401" in done.stderr and b"MAINSTAY_TOKEN" in done.stderr and b"wr0ng" not in done.stderr
+
+
+@pytest.mark.parametrize(("token", "code"), [("right", 0), ("wrong", 3)])
+def test_the_program_takes_address_and_token_from_the_environment(environ, shared, tmp_path, token, code):
+    """MAINSTAY_URL and MAINSTAY_TOKEN, as a CI job sets them once."""
+    shared.token = "right"
+    named = {"MAINSTAY_URL": f"http://127.0.0.1:{shared.server_port}", "MAINSTAY_TOKEN": token}
+    command = Gateway.command("run", "--", *CURL, INDEX)
+    done = subprocess.run(command, capture_output=True, env=environ | named, cwd=tmp_path, timeout=60)
+    assert (done.returncode, done.stdout) == (code, b"" if code else b"<index>"), done.stderr
 
 
 def test_an_address_that_is_no_gateway_is_told_before_anything_runs(session, hidden_forge):

@@ -106,7 +106,7 @@ def test_a_strict_run_refuses_other_hosts_in_words(session, forge, receipt):
     assert session(*CURL, "https://registry.example/x", strict=True).returncode == 0
 
 
-def test_an_unreachable_host_is_502_with_the_reason(session, receipt):
+def test_an_unreachable_host_is_503_with_the_reason(session, receipt):
     """The client is told, and so is the person."""
     done = session(*CURL, "--include", "http://127.0.0.2:1/")
     assert b"503" in done.stdout.splitlines()[0]

@@ -23,32 +23,24 @@ from blockbuster import BlockBuster
 from doubles.claims import assert_right
 from doubles.client import open_reply
 from doubles.faults import Gate, Status, Unauthorized
-from doubles.gateway import Gateway, Serve, clean_environ, descendants, fetch_or_none, free_port, kill
+from doubles.gateway import Gateway, Serve, clean_environ, fetch_or_none, free_port, kill
 from doubles.registry import content
 from doubles.upstream import Upstream, wait_until
 from mainstay.app import Gateway as WorkerGateway
-from mainstay.app import listen_url, own_addresses, worker_count
+from mainstay.app import listen_url, load_secret, worker_count
 from mainstay.config import Config, EcosystemSetting, Log, Server
 from mainstay.ecosystems import ecosystems
+from mainstay.errors import DataFolderError
 from mainstay.serving import render_table
-from mainstay.upstream.discover import discover
+from mainstay.upstream.discover import discover, own_addresses
 
 FILE = "/pypi/files/demo/demo-1.0.tar.gz"
 RIGHT = content(3_000_000)
 
 
 def workers(gateway: Gateway) -> set[int]:
-    """The server's worker processes: those that listen beside it or below it, with our code in them."""
-    return {pid for pid in descendants(gateway.process.pid) if "listing_child" not in command_line(pid)}
-
-
-def command_line(pid: int) -> str:
-    """Of a process, empty where it has ended."""
-    path = Path(f"/proc/{pid}/cmdline")
-    try:
-        return path.read_text().replace("\0", " ")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+    """The server's worker processes."""
+    return set(gateway.worker_pids())
 
 
 def test_sigterm_lets_a_transfer_end(upstream: Upstream, serve: Serve) -> None:
@@ -102,6 +94,38 @@ def test_a_worker_that_is_killed_is_replaced(upstream: Upstream, serve: Serve) -
     assert_right(gateway.fetch(FILE), RIGHT)
 
 
+def test_workers_end_with_the_main_process_and_leave_the_port(upstream: Upstream, serve: Serve) -> None:
+    """Nobody sweeps up after kill -9 of the main process alone: the same command starts again at once."""
+    gateway = serve(pypi=upstream.simple_url, workers=2)
+    left = workers(gateway)
+    kill(gateway.process.pid)
+    gateway.process.wait(10)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "the workers to end")
+    gateway.restart()
+
+
+def test_a_replaced_worker_is_said(upstream: Upstream, serve: Serve) -> None:
+    """A warning with both process ids: an operator has to see what the kernel killed."""
+    gateway = serve(pypi=upstream.simple_url, workers=1)
+    (old,) = workers(gateway)
+    kill(old)
+    wait_until(lambda: f'"ended": {old}' in gateway.log, "the line")
+
+
+def test_a_worker_that_dies_in_the_middle_of_an_edit_is_replaced_after_it(upstream: Upstream, serve: Serve) -> None:
+    """Settings that make no sense just then are told in words, and tried again until they do."""
+    gateway = serve(pypi=upstream.simple_url, workers=1)
+    gateway.expect_error("a worker cannot start")
+    whole = gateway.config.read_text()
+    gateway.config.write_text(whole + "\n[cache\n")
+    (old,) = workers(gateway)
+    kill(old)
+    wait_until(lambda: "a worker cannot start" in gateway.log, "the line")
+    gateway.config.write_text(whole)
+    wait_until(lambda: fetch_or_none(gateway.url + "/readyz") == 200, f"a new worker\n{gateway.log}", 60)
+    assert "Traceback" not in gateway.log
+
+
 def test_a_port_that_is_taken_is_said_in_words(tmp_path: Path) -> None:
     """Exit code 2, the address, what to do; no traceback."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -124,6 +148,36 @@ def test_a_data_folder_of_a_newer_version_is_left_alone(tmp_path: Path, upstream
     assert done.returncode == 3 and "newer version" in done.stderr and "Traceback" not in done.stderr
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+
+
+def test_a_folder_that_is_not_there_has_nothing_to_unblock(tmp_path: Path) -> None:
+    """A slip in --data is told, and makes no folder."""
+    folder = tmp_path / "typo"
+    command = Gateway.command("unblock", "pkg:pypi/demo@1.0", "--data", str(folder))
+    done = subprocess.run(command, env=clean_environ(), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and str(folder) in done.stderr and not folder.exists()
+
+
+def test_a_server_whose_workers_cannot_start_says_so_and_ends(tmp_path: Path) -> None:
+    """Exit code 3, for a service manager to see, and the reason in the log."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import mainstay.app\nasync def fail(self):\n    raise OSError('no such luck')\n"
+        "mainstay.app.Gateway.start = fail\n"
+    )
+    command = Gateway.command("serve", "--port", str(free_port()), "--data", str(tmp_path / "data"), "--workers", "1")
+    environ = clean_environ() | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
+    assert "no such luck" in done.stderr and "a worker could not start" in done.stderr
+
+
+def test_a_secret_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    """An empty key after a power cut would tell nobody apart."""
+    path = tmp_path / "secret"
+    assert load_secret(path) == load_secret(path) != b"" and path.stat().st_mode & 0o077 == 0
+    path.write_bytes(b"")
+    with pytest.raises(DataFolderError, match="damaged"):
+        load_secret(path)
 
 
 def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -107,7 +107,9 @@ def test_an_unknown_key_is_named_with_its_nearest_neighbour(text: str, words: li
     [
         ("[server]\nport = 'x'", ["server.port", "'x'", "int"]),
         ("[server]\nport = 70000", ["server.port", "70000", "65535"]),
-        ("[server]\nport = -1", ["server.port", "-1", "0"]),
+        ("[server]\nport = 0", ["server.port", "0", ">= 1"]),
+        ("[server]\nhost = ''", ["server.host", "0.0.0.0"]),
+        ("[cache]\nsize = '9999999999999999 TB'", ["cache.size", "9999999999999999 TB"]),
         ("[server]\nworkers = -1", ["server.workers", "-1", "0"]),
         ("server = 5", ["server", "5", "object"]),
         ("data = 5", ["data", "5", "str"]),
@@ -140,6 +142,25 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(text: str, word
     """So that it can be put right without the manual."""
     told = refused(tmp_path, text)
     assert all(word in told for word in words), told
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "token_env = 'T'",
+        "token_file = 'f'",
+        "username = 'u'",
+        "password_file = 'f'",
+        "url = 'https://u:hunter2@a.example'",
+    ],
+)
+def test_a_private_upstream_has_no_credential_of_the_gateways(credential: str, tmp_path: Path) -> None:
+    """Else a caller who shows none would be served with the gateway's own."""
+    url = "" if "url" in credential else "url = 'https://a.example'\n"
+    upstream = f"[[ecosystems.pypi.upstream]]\n{url}{credential}\n"
+    told = refused(tmp_path, upstream + "private = true")
+    assert "ecosystems.pypi.upstream[0].private" in told and "credential" in told and "hunter2" not in told
+    assert load(tmp_path, upstream).ecosystems["pypi"].upstream
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mainstay.intercept.session import GatewayLike
 
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 
@@ -29,20 +33,28 @@ def run(
     The command keeps its standard streams and signals, and its exit code becomes this one's. MAINSTAY_TOKEN identifies
     the run to a shared gateway.
     """
-    from mainstay.app import open_run
+    from concurrent.futures import ThreadPoolExecutor
+
     from mainstay.config import load_config
     from mainstay.ecosystems import ecosystems
-    from mainstay.intercept.forward import open_forward
-    from mainstay.intercept.session import RunOptions, run_session
 
-    options = RunOptions(strict=strict, sealed=sealed)
     flags = {"data": str(data)} if data else {}
     settings = load_config(config, os.environ, flags, tuple(ecosystems()))
+    opening: AbstractAsyncContextManager[GatewayLike]
+    with ThreadPoolExecutor(1) as pool:
+        if gateway:
+            from mainstay.intercept.forward import open_forward
 
-    async def session() -> int:
-        token = os.environ.get("MAINSTAY_TOKEN", "")
-        shared = open_forward(settings.fetch, gateway, token, strict=strict) if gateway else None
-        async with shared or open_run(settings) as answering:
-            return await run_session(command, answering, options)
+            opening = open_forward(settings.fetch, gateway, os.environ.get("MAINSTAY_TOKEN", ""), strict=strict)
+        else:
+            # The package managers take half a second to say what they are set to: the rest is imported meanwhile.
+            from mainstay.upstream.discover import discover, own_addresses
 
-    raise typer.Exit(asyncio.run(session()))
+            finding = pool.submit(discover, settings, ecosystems(), own=own_addresses(settings), extras=True)
+            from mainstay.app import open_run
+
+            opening = open_run(settings, finding)
+        from mainstay.intercept.session import RunOptions, run_session
+
+        code = asyncio.run(run_session(command, opening, RunOptions(strict=strict, sealed=sealed)))
+    raise typer.Exit(code)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BATCH = 500
 """Values in one statement, below SQLite's oldest limit of 999."""
+_PAGE = 10_000
 
 
 def save_blob(connection: Connection, digest: str, size: int, used_at: float) -> None:
@@ -51,9 +52,10 @@ def load_total(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.sum(blob.c.size), 0))).scalar_one())
 
 
-def load_digests(connection: Connection) -> set[str]:
-    """Every digest that has a row."""
-    return set(connection.execute(select(blob.c.digest)).scalars())
+def load_digests(connection: Connection, after: str, limit: int) -> Sequence[str]:
+    """Digests that have a row, in their order, from the first above `after` on."""
+    query = select(blob.c.digest).where(blob.c.digest > after).order_by(blob.c.digest).limit(limit)
+    return connection.execute(query).scalars().all()
 
 
 def load_coldest(connection: Connection, before: float, limit: int) -> list[tuple[str, int]]:
@@ -69,6 +71,11 @@ def delete_blobs(connection: Connection, digests: Iterable[str]) -> None:
             connection.execute(delete(table).where(table.c.digest.in_(batch)))
 
 
+def delete_absences(connection: Connection, before: float) -> None:
+    """Forget the documents that upstream was found not to have before this time."""
+    connection.execute(delete(document).where(document.c.digest.is_(None), document.c.checked_at < before))
+
+
 class BlobCatalog:
     """The blob table as eviction wants it: each call one transaction, from a thread that is not the event loop's."""
 
@@ -80,8 +87,13 @@ class BlobCatalog:
         return self._database.read_sync(load_total)
 
     def load_digests(self) -> set[str]:
-        """Every digest that has a row."""
-        return self._database.read_sync(load_digests)
+        """Every digest that has a row. Read in pages, so that a look-up for a client waits for one at most."""
+        found: set[str] = set()
+        page: Sequence[str] = [""]
+        while page:
+            page = self._database.read_sync(load_digests, page[-1], _PAGE)
+            found.update(page)
+        return found
 
     def load_coldest(self, before: float, limit: int) -> list[tuple[str, int]]:
         """(digest, size) of unpinned blobs last used before that time, the longest unused first."""
@@ -90,6 +102,10 @@ class BlobCatalog:
     def delete_blobs(self, digests: Sequence[str]) -> None:
         """Forget blobs and every row that points at one."""
         self._database.run_sync(delete_blobs, digests)
+
+    def delete_absences(self, before: float) -> None:
+        """Forget what upstream was found not to have, where that was before this time (seconds)."""
+        self._database.run_sync(delete_absences, before)
 
     def adopt_blobs(self, blobs: Sequence[tuple[str, int, float]]) -> None:
         """Add rows (digest, size, used_at) where there are none."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
-from mainstay.db.blobs import save_blob
+from mainstay.db.blobs import pin_blob, save_blob
 from mainstay.db.lookup import load_row
 from mainstay.db.schema import document
 from mainstay.db.upsert import save_rows
@@ -49,17 +49,12 @@ def save_document(connection: Connection, stored: StoredDocument) -> None:
     """Add the document and its blob, or replace the one of its key."""
     if stored.digest is not None:
         save_blob(connection, stored.digest, stored.size, stored.checked_at)
+        if stored.state != "missing":
+            # The last index of a project that is gone is what a person would have back.
+            pin_blob(connection, stored.digest, stored.state == "gone")
     save_rows(connection, document, [asdict(stored)])
 
 
 def touch_document(connection: Connection, key: str, checked_at: float) -> None:
     """Note that upstream confirmed the document."""
     connection.execute(update(document).where(document.c.key == key).values(checked_at=checked_at))
-
-
-def load_project_documents(connection: Connection, ecosystem: str, upstream: str, project: str) -> list[StoredDocument]:
-    """Every document of one project."""
-    query = select(document).where(
-        document.c.ecosystem == ecosystem, document.c.upstream == upstream, document.c.project == project
-    )
-    return [StoredDocument(*row) for row in connection.execute(query.order_by(document.c.key))]

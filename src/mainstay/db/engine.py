@@ -51,7 +51,7 @@ class Database:
         """
         path = folder / FILENAME
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise DataFolderError(f"The data folder {folder} cannot be made: {error.strerror or error}.") from error
         database = cls(URL.create("sqlite", database=str(path)))
@@ -135,8 +135,6 @@ def _read_each_table(connection: Connection) -> None:
 
 
 def _make_engine(url: URL) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=2, max_overflow=0)
     engine = create_engine(url, pool_size=2, max_overflow=0, connect_args={"timeout": _BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")

@@ -6,13 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, select
 
-_statements: dict[tuple[str, str], str] = {}
+_statements: dict[str, str] = {}
 
 
 def load_row(connection: Connection, table: Table, key: str) -> Any:
     """The row of `table` whose `key` it is, a tuple in the columns' order, or None."""
-    name = (connection.dialect.name, table.name)
-    if name not in _statements:
+    if table.name not in _statements:
         compiled = select(table).where(table.c.key == bindparam("key")).compile(dialect=connection.dialect)
-        _statements[name] = str(compiled)
-    return connection.exec_driver_sql(_statements[name], (key,)).one_or_none()
+        _statements[table.name] = str(compiled)
+    return connection.exec_driver_sql(_statements[table.name], (key,)).one_or_none()

@@ -5,7 +5,7 @@ A change here needs a migration in `migrations/versions`; a test compares the tw
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -87,6 +87,7 @@ takedown = Table(
     Column("seen_at", Double, nullable=False),
     Column("lifted_at", Double),
     Column("lifted_by", Text, nullable=False),
+    Column("excerpt", LargeBinary),
 )
 
 origin = Table(
@@ -97,11 +98,4 @@ origin = Table(
     Column("upstream", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("learned_at", Double, nullable=False),
-)
-
-generation = Table(
-    "generation",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("value", BigInteger, nullable=False),
 )

@@ -67,6 +67,9 @@ def upgrade(path: Path, engine: Engine) -> None:
                 f"(schema {revision}; this version knows up to {head}).",
                 hint="Start that version, or name another folder with --data.",
             )
+        if revision is None:
+            # SQLite would make it readable to everybody. Its companion files get the rights of this one.
+            path.touch(mode=0o600)
         try:
             _migrate(engine)
         except DBAPIError as error:

@@ -15,7 +15,8 @@ from mainstay.db.upsert import save_rows
 
 @dataclass(frozen=True, slots=True)
 class Takedown:
-    """One block. `version` "" means every version, `filename` "" every file. Lifted when `lifted_at` is set."""
+    """One block. `version` "" means every version, `filename` "" every file. Lifted when `lifted_at` is set. `excerpt`
+    is what the last index that listed the release said of it, as its owner encodes it."""
 
     ecosystem: str
     upstream: str
@@ -27,6 +28,7 @@ class Takedown:
     seen_at: float
     lifted_at: float | None = None
     lifted_by: str = ""
+    excerpt: bytes | None = None
 
     def covers(self, version: str, filename: str) -> bool:
         """Whether it holds for this file, or for the release with filename ""."""
@@ -72,6 +74,12 @@ def load_takedowns(connection: Connection, active_only: bool = True) -> list[Tak
     return [Takedown(*row) for row in connection.execute(query)]
 
 
+def load_restored(connection: Connection) -> list[Takedown]:
+    """Every lifted block that has an excerpt."""
+    query = select(takedown).where(takedown.c.lifted_at.is_not(None), takedown.c.excerpt.is_not(None))
+    return [Takedown(*row) for row in connection.execute(query.order_by(*takedown.primary_key.columns))]
+
+
 def load_project_takedowns(
     connection: Connection, ecosystem: str, upstream: str, project: str, active_only: bool = True
 ) -> list[Takedown]:
@@ -94,21 +102,25 @@ def record_takedowns(connection: Connection, entries: list[Takedown], back: list
         if any(_lifted_since(old, entry, seen_at) for old in load_project_takedowns(connection, *ids, False)):
             continue
         if save_takedown(connection, entry):
-            _pin(connection, entry, True)
+            _pin(connection, entry)
     for entry in back:
         _lift(connection, entry, "upstream lists it again", time.time())
 
 
 def _lift(connection: Connection, entry: Takedown, by: str, at: float) -> None:
-    """End one block; its bytes may be evicted again, as any others."""
+    """End one block; bytes that no other block covers may be evicted again."""
     save_rows(connection, takedown, [asdict(entry) | {"lifted_at": at, "lifted_by": by}])
-    _pin(connection, entry, False)
+    _pin(connection, entry)
 
 
-def _pin(connection: Connection, entry: Takedown, pinned: bool) -> None:
-    for stored in load_project_artifacts(connection, entry.ecosystem, entry.upstream, entry.project):
-        if entry.covers(stored.version, stored.filename):
-            pin_blob(connection, stored.digest, pinned)
+def _pin(connection: Connection, changed: Takedown) -> None:
+    """Have the files that a changed block covers pinned where they are under a block now, and only there."""
+    ids = (changed.ecosystem, changed.upstream, changed.project)
+    blocks = load_project_takedowns(connection, *ids)
+    for stored in load_project_artifacts(connection, *ids):
+        if changed.covers(stored.version, stored.filename):
+            blocked = any(block.covers(stored.version, stored.filename) for block in blocks)
+            pin_blob(connection, stored.digest, blocked)
 
 
 def _lifted_since(old: Takedown, entry: Takedown, seen_at: float) -> bool:

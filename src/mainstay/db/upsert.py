@@ -1,4 +1,4 @@
-"""Insert or update in one statement, in the dialects that are supported."""
+"""Insert or update in one statement."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite import insert
 
 
 def save_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -22,7 +22,6 @@ def save_new_rows(connection: Connection, table: Table, rows: Sequence[Mapping[s
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, replace: bool) -> None:
     if not rows:
         return
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table)
     key = list(table.primary_key.columns)
     if replace:

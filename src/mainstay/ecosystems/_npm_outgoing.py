@@ -1,4 +1,4 @@
-"""Takes private names out of what the clients post to the registry's audit calls.
+"""Finds private names in what clients send besides paths: takes them out of audit calls, tells of those in a search.
 
 `advisories/bulk`: {name: [versions]}. `audits` and `audits/quick`: the shape of a lock file, that is "name", "requires"
 {name: range}, "dependencies" {name: {"version", "requires", "dependencies"}}, "install" and "remove" ["name@range"].
@@ -8,6 +8,7 @@ A body that cannot be read leaves as an empty object: what it names is not known
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -31,6 +32,12 @@ def strip_audit(body: bytes, private: PrivateNames) -> bytes:
             tree[key] = [item for item in tree[key] if not _is_private(_name(item), None, private)]
     _strip_nodes(tree, private)
     return msgspec.json.encode(tree)
+
+
+def searched_names(query: str) -> tuple[str, ...]:
+    """The words of a search that may be names, a whole scope as `@scope/`."""
+    words = " ".join(parse_qs(query).get("text", [])).split()
+    return tuple(f"@{word.removeprefix('scope:')}/" if word.startswith("scope:") else word for word in words)
 
 
 def _strip_nodes(root: dict[str, Any], private: PrivateNames) -> None:

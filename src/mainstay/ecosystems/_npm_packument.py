@@ -21,7 +21,7 @@ from msgspec import Raw
 from mainstay.ecosystems._npm_paths import attestations_path, is_selector, tarball_filename, tarball_path, version_in
 from mainstay.ecosystems._semver import is_stable, order
 from mainstay.errors import NotFound, UnsupportedDocument
-from mainstay.model import Artifact, Document, File, Index, Keep, Link, Release, Source
+from mainstay.model import Artifact, Document, File, Index, Keep, Link, Listing, Release, Source, Wanted
 
 ABBREVIATED_TYPE = "application/vnd.npm.install-v1+json"
 FULL_TYPE = "application/json"
@@ -30,6 +30,8 @@ TAGS_FORM = "dist-tags"
 
 _VARY = (("Vary", "Accept"),)
 PIECE_BYTES = 64 * 1024
+_STORAGE = frozenset({"_attachments", "_distfiles"})
+"""What registries built on CouchDB or like it tell of their own storage: the files of every release, with addresses."""
 _HTTP_URL = re.compile(r"https?://[^\s/?#@]+/[!-~]*", re.IGNORECASE)
 _HEX_SHA1 = re.compile(r"[0-9a-fA-F]{40}")
 _DIGEST_BYTES = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
@@ -59,42 +61,42 @@ class Packument:
     """
 
     def __init__(self, index: Index, source: Source) -> None:
-        self._project = index.project
+        self._index, self._project = index, index.project
         self._source = source
         self._top = _parse_object(source.body, f"The index of {index.project}")
-        name = self._top.get("name")
-        if name is not None and bytes(name) != msgspec.json.encode(index.project):
-            raise UnsupportedDocument(f"The index of {index.project} is another's: it is named {bytes(name)[:80]!r}.")
-        self._time = _fields(self._top.get("time"))
+        name = _value(self._top.get("name"))
+        if name not in (None, index.project):
+            raise UnsupportedDocument(f"The index of {index.project} is another's: it is named {str(name)[:80]!r}.")
+        self.times = _fields(self._top.get("time"))
         listed = self._top.get("versions")
-        if listed is None and "unpublished" not in self._time:
+        if listed is None and "unpublished" not in self.times:
             raise UnsupportedDocument(f"The index of {index.project} has no versions: it is not a packument.")
         all_versions = _parse_object(listed, f"The versions of {index.project}") if listed is not None else {}
-        self._versions = {
+        self.versions = {
             version: manifest
             for version, manifest in all_versions.items()
             if is_selector(version) and bytes(memoryview(manifest)[:1]) == b"{"
         }
-        self._all_sound = len(self._versions) == len(all_versions)
+        self._all_sound = len(self.versions) == len(all_versions)
 
     @cached_property
     def releases(self) -> tuple[Release, ...]:
         """Every release listed, in the packument's own order, with its publish time where the form has one."""
-        return tuple(Release(version, self._published(version)) for version in self._versions)
+        return tuple(Release(version, self._published(version)) for version in self.versions)
 
     def find(self, artifact: Artifact) -> File | None:
         """The file that `artifact` names: by its version, else by the last part of the address an index lists."""
         version = version_in(self._project, artifact.filename)
-        if version in self._versions:
-            return self._file(version)
+        if version in self.versions:
+            return self.file_of(version)
         suffix = f"/{artifact.filename}"
         found = [file for file in self.files() if file.url.partition("?")[0].endswith(suffix)]
         return found[0] if len({file.url for file in found}) == 1 else None
 
     def files(self) -> Iterator[File]:
         """The file of each release that has one at an http or https address."""
-        for version in self._versions:
-            if file := self._file(version):
+        for version in self.versions:
+            if file := self.file_of(version):
                 yield file
 
     def render(self, keep: Keep, link: Link, form: str) -> Document:
@@ -107,9 +109,30 @@ class Packument:
             return Document(FULL_TYPE, (_encode(self._tags(kept)),))
         if form.startswith(VERSION_FORM):
             return Document(FULL_TYPE, (self._manifest(self._select(form.removeprefix(VERSION_FORM), kept), link),))
-        if self._all_sound and len(kept) == len(self._versions) and not self._moves(link):
+        if self._all_sound and len(kept) == len(self.versions) and not self._moves(link):
             return Document(self._media_type, _slices(self._source.body), _VARY)
         return Document(self._media_type, _gather(self._parts(kept, link)), _VARY)
+
+    def restored(self, older: Listing, wanted: Wanted) -> Listing:
+        """With those versions of an older packument, of either form. `latest` is set where there is no tag at all."""
+        if not isinstance(older, Packument):
+            return self
+        back = {
+            version: manifest
+            for version, manifest in older.versions.items()
+            if version not in self.versions and (file := older.file_of(version)) is not None and wanted(file)
+        }
+        if not back:
+            return self
+        top = {**self._top, "versions": Raw(_encode(self.versions | back))}
+        if "time" in top:
+            times = {version: moment for version, moment in older.times.items() if version in back} | self.times
+            times.pop("unpublished", None)
+            top["time"] = Raw(_encode(times))
+        if not _any_fields(top.get("dist-tags")):
+            top["dist-tags"] = Raw(_encode({"latest": highest(back, "")}))
+        source = Source(_encode(top), self._source.media_type, self._source.url)
+        return Packument(self._index, source)
 
     @property
     def _media_type(self) -> str:
@@ -117,7 +140,7 @@ class Packument:
         return ABBREVIATED_TYPE if self._source.media_type.lower().startswith(ABBREVIATED_TYPE) else FULL_TYPE
 
     def _published(self, version: str) -> datetime | None:
-        raw = self._time.get(version)
+        raw = self.times.get(version)
         try:
             text = msgspec.json.decode(raw, type=str) if raw is not None else ""
             moment = datetime.fromisoformat(text)
@@ -125,9 +148,10 @@ class Packument:
         except (msgspec.MsgspecError, ValueError, OverflowError):
             return None
 
-    def _file(self, version: str) -> File | None:
+    def file_of(self, version: str) -> File | None:
+        """The file of a release that is listed, if it has one that can be asked for."""
         try:
-            dist = _manifest.decode(self._versions[version]).dist
+            dist = _manifest.decode(self.versions[version]).dist
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             return None
         url = _absolute(self._source.url, dist.tarball)
@@ -165,13 +189,15 @@ class Packument:
     def _parts(self, kept: Collection[str], link: Link) -> Iterator[bytes | Raw]:
         opening = b"{"
         for key, value in self._top.items():
+            if key in _STORAGE:
+                continue
             yield opening + _encode(key) + b":"
             opening = b","
             if key == "versions":
                 yield from self._version_parts(kept, link)
             elif key == "time":
-                dropped = self._versions.keys() - kept
-                yield _encode({name: moment for name, moment in self._time.items() if name not in dropped})
+                dropped = self.versions.keys() - kept
+                yield _encode({name: moment for name, moment in self.times.items() if name not in dropped})
             elif key == "dist-tags":
                 yield _encode(self._tags(kept))
             else:
@@ -188,11 +214,12 @@ class Packument:
 
     def _manifest(self, version: str, link: Link) -> bytes:
         """One version's manifest with the addresses in `dist` replaced, and every other byte of a value as it was."""
-        raw, file = self._versions[version], self._file(version)
+        raw, file = self.versions[version], self.file_of(version)
         url = link(file) if file else ""
         if file and url == file.url:
             return bytes(raw)
         manifest = _parse_object(raw, f"Version {version} of {self._project}")
+        manifest.pop("_resolved", None)  # where its publisher had the file from
         dist = _fields(manifest.get("dist"))
         base = url.removesuffix(tarball_path(file.project, file.filename)) if file else url
         dist.pop("tarball", None)
@@ -262,6 +289,14 @@ def _fields(raw: Raw | None) -> dict[str, Raw]:
         return _object.decode(raw) if raw is not None else {}
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return {}
+
+
+def _value(raw: Raw | None) -> object:
+    """The decoded value; strings may be spelled with escapes. None where it is absent or cannot be read."""
+    try:
+        return msgspec.json.decode(raw) if raw is not None else None
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
 
 
 def _any_fields(raw: Raw | None) -> dict[str, Any]:

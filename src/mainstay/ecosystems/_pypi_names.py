@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from packaging.utils import canonicalize_version
@@ -12,6 +13,7 @@ EXTENSIONS = (
     ".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar", ".tgz",
     ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg",
 )  # fmt: skip
+_LONGEST = 255
 _SEPARATORS = re.compile(r"[-_.]+")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[A-Za-z0-9_][ !#-$&-.0-;=@-\[\]^_a-z{}~]*")
@@ -25,7 +27,7 @@ _RPM_RELEASE = re.compile(r"-\d+$")
 
 def is_name(text: str) -> bool:
     """Whether `text` is a legal project name (PEP 508)."""
-    return len(text) <= 255 and _NAME.fullmatch(text) is not None
+    return len(text) <= _LONGEST and _NAME.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=8192)
@@ -36,22 +38,44 @@ def normalize(name: str) -> str:
 
 def is_filename(text: str) -> bool:
     """Whether `text` can be a distribution: a known extension, printable ASCII, nothing that a path or URL reads."""
-    return text.endswith(EXTENSIONS) and len(text) <= 255 and _FILENAME.fullmatch(text) is not None
+    return text.endswith(EXTENSIONS) and len(text) <= _LONGEST and _FILENAME.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=16384)
 def version_key(version: str) -> str:
     """What makes two spellings of a version the same release: "1.0" and "1.0.0" give the same (PEP 440)."""
-    return canonicalize_version(version)
+    known = read_version(version)
+    return version if known is None else canonicalize_version(known)
 
 
 @lru_cache(maxsize=16384)
 def parse_version(text: str) -> str | None:
     """The version in PEP 440's normal form, or None where it is none."""
+    version = read_version(text)
+    return None if version is None else str(version)
+
+
+def read_version(text: str) -> Version | None:
+    """The version, or None where it is none of PEP 440 or longer than a file's name can be."""
     try:
-        return str(Version(text))
+        return Version(text) if len(text) <= _LONGEST else None
     except InvalidVersion:
         return None
+
+
+def spell_releases(of_files: Iterable[str], listed: Iterable[str]) -> dict[str, str]:
+    """Each release's key and the one spelling that stands for it, the same in every document of a project.
+
+    It is the longest in the names of its files, and that of a list of versions, which HTML lacks, only where it has no
+    files.
+    """
+    names: dict[str, str] = {}
+    for version in of_files:
+        key = version_key(version)
+        names[key] = max(names.get(key, ""), version, key=lambda text: (len(text), text))
+    for version in listed:
+        names.setdefault(version_key(version), parse_version(version) or version)
+    return names
 
 
 def version_of(project: str, filename: str) -> str | None:

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mainstay.ecosystems._pypi_names import is_filename, normalize, parse_version, version_in, version_key
-from mainstay.model import Artifact, Document, File, Keep, Link, Release
+from mainstay.ecosystems._pypi_names import is_filename, normalize, spell_releases, version_in, version_key
+from mainstay.model import Artifact, Document, File, Keep, Link, Listing, Release, Wanted
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
 TEXT = "text/html"
 API_VERSION = "1.4"
+QUARANTINED = "quarantined"
 _VARY = (("Vary", "Accept"),)
 _DIGESTS = ("sha512", "sha384", "sha256", "sha224", "sha1", "md5")
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -86,27 +87,18 @@ class SimpleListing:
         self._project = project
         self._page = page
         self._url = url
-        quarantined = page.project_status is not None and page.project_status.status == "quarantined"
-        usable = () if quarantined else (file for file in page.files if is_filename(file.filename))
+        if page.project_status is not None and page.project_status.status == QUARANTINED:
+            # PEP 792: nothing is offered. Its list of versions may go on naming what was there; no release is.
+            page.files, page.versions = [], []
         self._files: dict[str, PageFile] = {}
-        for file in usable:
-            self._files.setdefault(file.filename, file)
+        for file in page.files:
+            if is_filename(file.filename):
+                self._files.setdefault(file.filename, file)
         self._versions = {name: version_in(project, name) for name in self._files}
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """Each release's key and the spelling that stands for it.
-
-        The spelling does not depend on the representation: it is the longest in the file names, and that of the list
-        of versions, which HTML lacks, only for a release without files.
-        """
-        names: dict[str, str] = {}
-        for version in self._versions.values():
-            key = version_key(version)
-            names[key] = max(names.get(key, ""), version, key=lambda text: (len(text), text))
-        for version in self._page.versions or ():
-            names.setdefault(version_key(version), parse_version(version) or version)
-        return names
+        return spell_releases(self._versions.values(), self._page.versions or ())
 
     @cached_property
     def releases(self) -> Sequence[Release]:
@@ -138,6 +130,36 @@ class SimpleListing:
         if form == JSON:
             return Document(JSON, (msgspec.json.encode(page),), _VARY)
         return Document(_content_type(form), render_html(page), _VARY)
+
+    def restored(self, older: Listing, wanted: Wanted) -> Listing:
+        """With those files of an older page, and the versions that it names for them."""
+        if not isinstance(older, SimpleListing):
+            return self
+        back = [(version, entry) for version, entry in older.entries(wanted) if entry.filename not in self._files]
+        if not back:
+            return self
+        versions = self._page.versions
+        if versions is not None:
+            here = set(map(version_key, versions))
+            versions = [*versions, *dict.fromkeys(version for version, _ in back if version_key(version) not in here)]
+        # A page under quarantine offers nothing (PEP 792); whoever has these files back does not want it to.
+        page = msgspec.structs.replace(
+            self._page,
+            files=[*self._page.files, *(entry for _, entry in back)],
+            versions=versions,
+            project_status=self._status(),
+        )
+        return SimpleListing(self._project, page, self._url)
+
+    def entries(self, wanted: Wanted) -> Iterator[tuple[str, PageFile]]:
+        """The version and the page's own entry of each file that is wanted."""
+        for entry in self._files.values():
+            if wanted(file := self._as_file(entry)):
+                yield file.version, entry
+
+    def _status(self) -> Status | None:
+        status = self._page.project_status
+        return None if status is not None and status.status == QUARANTINED else status
 
     def _linked_page(self, files: list[PageFile], versions: list[str]) -> Page:
         page = self._page
@@ -173,7 +195,6 @@ class SimpleListing:
             hashes=file.hashes,
             requires_python=file.requires_python,
             core_metadata=metadata,
-            dist_info_metadata=metadata,
             yanked=True if file.yanked == "" else file.yanked or False,
             gpg_sig=file.gpg_sig,
             size=file.size,
@@ -222,6 +243,10 @@ class ProjectListing:
             page = ProjectList(Meta(API_VERSION), self._page.projects)
             return Document(JSON, (msgspec.json.encode(page),), _VARY)
         return Document(_content_type(form), self._render_html(), _VARY)
+
+    def restored(self, older: Listing, wanted: Wanted) -> Listing:
+        """The same: it has no files."""
+        return self
 
     def _render_html(self) -> Iterator[bytes]:
         yield _head("Simple index", []).encode()

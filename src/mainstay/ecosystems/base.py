@@ -54,6 +54,7 @@ class Ecosystem(ABC):
 
         Raises:
             NotFound: no such path in this protocol, a name that is not legal, or an attempt at traversal.
+            NotAcceptable: an index in a representation that the protocol does not have.
         """
 
     @abstractmethod

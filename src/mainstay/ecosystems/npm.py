@@ -15,7 +15,7 @@ import msgspec
 from packageurl.contrib import purl2url
 
 from mainstay.ecosystems._npm_config import clear_url, parse_settings
-from mainstay.ecosystems._npm_outgoing import strip_audit, strip_bulk
+from mainstay.ecosystems._npm_outgoing import searched_names, strip_audit, strip_bulk
 from mainstay.ecosystems._npm_packument import ABBREVIATED_TYPE, FULL_TYPE, TAGS_FORM, VERSION_FORM, Packument
 from mainstay.ecosystems._npm_paths import (
     PATH_SAFE,
@@ -52,6 +52,7 @@ _BULK = "-/npm/v1/security/advisories/bulk"
 _AUDITS = ("-/npm/v1/security/audits", "-/npm/v1/security/audits/quick")
 _KEYS = "-/npm/v1/keys"
 _ATTESTATIONS = ["-", "npm", "v1", "attestations"]
+_ACCOUNT = ("-/user/", "-/v1/login", "-/npm/v1/user", "-/npm/v1/tokens", "-/npm/v1/oidc/")
 _LONGEST_NAME = 214
 _NAME = re.compile(r"(?:@(?!\.)[A-Za-z0-9._~!*'()-]+/|(?!_))(?!\.)[A-Za-z0-9._~!*'()-]+")
 _RESERVED = frozenset({"node_modules", "favicon.ico"})
@@ -200,7 +201,8 @@ def _route_api(request: Request, segments: list[str]) -> Resource:
             return Passthrough("-/whoami", _ROLE, accept=FULL_TYPE)
         case ["v1", "search"]:
             query = quote(request.query, safe="%=&+:/?@!*()',;~$-._")
-            return Passthrough(f"-/v1/search?{query}", _ROLE, ttl_s=_SEARCH_TTL_S, accept=FULL_TYPE)
+            names = searched_names(request.query)
+            return Passthrough(f"-/v1/search?{query}", _ROLE, "", _SEARCH_TTL_S, FULL_TYPE, names)
         case ["npm", "v1", "keys"]:
             return Passthrough(_KEYS, _ROLE, ttl_s=_TRUST_TTL_S, accept=FULL_TYPE)
         case ["package", *name, "dist-tags"]:
@@ -228,10 +230,12 @@ def _route_write(request: Request, segments: list[str]) -> Resource:
     path = "/".join(segments)
     if request.method == "POST" and path in (_BULK, *_AUDITS):
         return Passthrough(path, _ROLE, accept=FULL_TYPE)
-    if path.startswith(("-/user/", "-/v1/login")):
+    if path.startswith(_ACCOUNT):
         return Upload("login")
     if path.startswith("-/package/"):
         return Upload("tag" if "/dist-tags" in path else "access")
+    if path.startswith("-/") and segments[1] not in ("-", "-rev"):
+        return Upload("change")
     return Upload("unpublish" if request.method == "DELETE" or "/-rev/" in path else "publish")
 
 

@@ -37,6 +37,8 @@ ACCEPT_UPSTREAM = f"{JSON}, {HTML};q=0.2, {TEXT};q=0.01"
 _PROVENANCE = "application/vnd.pypi.integrity.v1+json"
 _PROVENANCE_TTL_S = 3600.0
 _METADATA_MAX_BYTES = 16 * 2**20
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What wheels are packed with. The reader of any other one unpacks without a bound."""
 _SIDECARS = (".metadata", ".asc")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\%\ud800-\udfff]")
@@ -97,7 +99,7 @@ class PyPI(Ecosystem):
         if _UNSAFE.search(request.path) or any(part in (".", "..") for part in segments) or "" in segments[:-1]:
             raise _missing(request.path)
         if request.method not in ("GET", "HEAD"):
-            return Upload("publish")
+            return Upload("XML-RPC" if segments[0] == "pypi" else "publish")
         match segments:
             case ["simple"]:
                 return Redirect("simple/")
@@ -149,9 +151,12 @@ class PyPI(Ecosystem):
         try:
             with zipfile.ZipFile(blob) as wheel:
                 name = _metadata_member(wheel.namelist(), artifact.project)
-                if name is None or wheel.getinfo(name).file_size > _METADATA_MAX_BYTES:
+                if name is None or wheel.getinfo(name).compress_type not in _COMPRESSIONS:
                     return None
-                return wheel.read(name)
+                # In one bounded piece: the size that the archive states may be a lie.
+                with wheel.open(name) as member:
+                    body = member.read(_METADATA_MAX_BYTES + 1)
+                return body if len(body) <= _METADATA_MAX_BYTES else None
         # A wheel is untrusted: the zip reader answers damage and unknown methods with any of these.
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError):
             return None

@@ -11,7 +11,7 @@ from mainstay.errors import MainstayError, MethodRefused, RequestError
 from mainstay.gateway.call import ORIGIN_KEY, Bases, Call
 from mainstay.gateway.conditional import matches
 from mainstay.gateway.handle import Handler
-from mainstay.gateway.hot import BODY_BYTES, Hot, HotReplies, Key, RawHeaders
+from mainstay.gateway.hot import BODY_BYTES, Hot, HotReplies, Key, RawHeaders, Ready
 from mainstay.gateway.pages import Pages
 from mainstay.gateway.record import Recorder
 from mainstay.gateway.refuse import refusal
@@ -27,6 +27,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HEADER_BYTES = 64 * 1024
+REQUEST_KEY = "mainstay.request"
+"""ASGI scope key set by a connection that can answer the same bytes by itself the next time: the request as it came."""
 _FORWARDED = {b"forwarded", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
 _LONG_WAY = frozenset({b"authorization", b"range", *_FORWARDED})
 _NOT_IN_304 = ("content-length", "content-type", "content-range")
@@ -78,25 +80,36 @@ class Application:
                 get(b"host", b""),
                 get(b"mainstay-links", b""),
             )
-            entry = self._hot.entries.get(key)
+            entry = self._hot.get(key, self._shared.generation)
             if entry is not None:
-                if entry.generation == self._shared.generation and entry.expires_at > time.monotonic():
-                    await self._send_hot(entry, get(b"if-none-match"), send, scope, started)
-                    return
-                self._hot.drop(key)
+                await self._send_hot(key, entry, get(b"if-none-match", b""), send, scope, started)
+                return
         await self._long_way(scope, found, receive, send, started, key)
 
-    async def _send_hot(self, entry: Hot, wanted: bytes | None, send: Send, scope: Scope, started: float) -> None:
+    def ready(self, request: bytes) -> Ready | None:
+        """The answer to these bytes, if they are a request that was answered from memory before and the reply holds."""
+        ready = self._hot.ready.get(request)
+        if ready is None:
+            return None
+        entry = ready.entry
+        is_in_force = entry.generation == self._shared.generation and entry.expires_at > time.monotonic()
+        return ready if is_in_force else None
+
+    def sent(self, ready: Ready, client: str, started: float) -> None:
+        """Such an answer was given."""
+        entry = ready.entry
+        self._recorder.record_hit(entry.note, entry.cells, ready.status, len(ready.body), ready.path, client, started)
+
+    async def _send_hot(self, key: Key, entry: Hot, wanted: bytes, send: Send, scope: Scope, started: float) -> None:
         """The kept reply, or word that the client has it."""
-        body = entry.body
-        if wanted is not None and entry.etag and matches(wanted.decode("latin-1"), entry.etag.decode("latin-1")):
-            await send({"type": "http.response.start", "status": 304, "headers": entry.short_headers})
-            await send({"type": "http.response.body", "body": b""})
-            self._recorder.record_hit(entry.note, entry.cells, 304, 0, scope, started)
-            return
-        await send({"type": "http.response.start", "status": 200, "headers": entry.headers})
-        await send({"type": "http.response.body", "body": body})
-        self._recorder.record_hit(entry.note, entry.cells, 200, len(body), scope, started)
+        ready = self._hot.answer(entry, wanted, scope["path"])
+        headers = entry.headers if ready.status == 200 else entry.short_headers
+        await send({"type": "http.response.start", "status": ready.status, "headers": headers})
+        await send({"type": "http.response.body", "body": ready.body})
+        client = scope.get("client")
+        self.sent(ready, client[0] if client else "", started)
+        if (request := scope.get(REQUEST_KEY)) is not None:
+            self._hot.learn(key, request, ready)
 
     async def _long_way(
         self,
@@ -116,8 +129,8 @@ class Application:
                 reply = self._keep_hot(key, reply)
         except MainstayError as error:
             reply = refusal(error, self._handler.ecosystem_of(call), note)
-            if note.outcome != "missing" and len(self.refusals) < 20:
-                self.refusals.append(error.message)
+            if note.outcome != "missing":
+                self._say(error)
         except Gone:
             reply = refusal(RequestError("the request's body broke off."), None, note)
         except Exception as error:  # noqa: BLE001 - a defect is logged and answered, and takes no other request with it
@@ -192,6 +205,7 @@ class Application:
         except Gone as gone:
             sent = gone.sent_bytes
         except MainstayError as error:
+            self._say(error)
             if not sender.started:
                 answer = refusal(error, self._handler.ecosystem_of(call), reply.note)
                 status = answer.status
@@ -206,6 +220,10 @@ class Application:
             raise
         finally:
             self._recorder.record(reply.note, reply.note.outcome, status, sent, scope, started)
+
+    def _say(self, error: MainstayError) -> None:
+        if len(self.refusals) < 20:
+            self.refusals.append(error.message)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

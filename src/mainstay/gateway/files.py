@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mainstay.db.artifacts import StoredArtifact
-from mainstay.errors import NotFound, UpstreamError
+from mainstay.errors import UpstreamError, UpstreamUnavailable
 from mainstay.gateway.call import Call
 from mainstay.gateway.conditional import Unsatisfiable, parse_range, range_applies
 from mainstay.gateway.reply import Bytes, Filling, Headers, Note, Reply, StoredFile
@@ -62,11 +62,15 @@ class FileReplies:
     async def _follow(self, call: Call, view: View, fill: Fill, joined: bool, note: Note) -> Reply:
         note.outcome = "collapsed" if joined else "miss"
         head = await fill.sendable()
+        if not fill.attempt:
+            note.outcome = "collapsed"  # another worker fetches it
         if head is None or head.total_bytes is None:
             stored = await fill.finished()
             return self._from_store(call, view, stored, note.outcome, note) or _evicted()
         etag = f'"{digest}"' if (digest := fill.wanted.digests.get("sha256")) else ""
         headers = _headers(view, head.media_type, etag, head.last_modified, note.outcome)
+        if not fill.wanted.digests:
+            headers.append(("mainstay-verified", "first-seen"))
         return _ranged(call, fill, headers, etag, head.last_modified, head.total_bytes, note)
 
     def _from_store(self, call: Call, view: View, stored: StoredArtifact, how: str, note: Note) -> Reply | None:
@@ -149,4 +153,4 @@ def _unsatisfiable(total: int, note: Note) -> Reply:
 
 
 def _evicted() -> Reply:
-    raise NotFound("the file was evicted in this very moment.", hint="Ask again.")
+    raise UpstreamUnavailable("the file was evicted in this very moment.", hint="Ask again.", retry_after_s=1.0)

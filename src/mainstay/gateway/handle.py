@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote, unquote
 
 from mainstay.ecosystems.base import Ecosystem
@@ -121,6 +122,8 @@ class Handler:
                 views = self._views(call, ecosystem, artifact.project, asked)
                 return await self._files.sidecar(call, resource, views, note)
             case Passthrough():
+                if private := self._supply.registry.claimed(ecosystem.id, resource.mentions):
+                    resource = replace(resource, project=private)
                 note.kind, note.project = "passthrough", resource.project
                 views = self._views(call, ecosystem, resource.project, asked)
                 return await self._passing.answer(call, resource, views, note)

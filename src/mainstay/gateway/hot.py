@@ -7,14 +7,19 @@ go the long way, where finding them is a small part of sending them.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mainstay.gateway.conditional import matches
 from mainstay.gateway.reply import Note
 
 BODY_BYTES = 256 * 1024
 MEMORY_BYTES = 96 * 1024 * 1024
 ENTRIES = 50_000
+REQUEST_BYTES = 2048
+REQUESTS = 10_000
+"""Requests known byte for byte. Each client version has its own, so a few for each reply."""
 
 RawHeaders = list[tuple[bytes, bytes]]
 Key = tuple[bytes, ...]
@@ -32,6 +37,19 @@ class Hot:
     body: bytes
     note: Note
     cells: tuple[list[int], list[int]]
+    requests: list[bytes] = field(default_factory=list)
+    """Those known to be answered with this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The answer to one request, byte for byte. `head` is what follows Date, up to and with the empty line."""
+
+    entry: Hot
+    status: int
+    head: bytes
+    body: bytes
+    path: str
 
 
 class HotReplies:
@@ -39,7 +57,18 @@ class HotReplies:
 
     def __init__(self) -> None:
         self.entries: OrderedDict[Key, Hot] = OrderedDict()
+        self.ready: dict[bytes, Ready] = {}
         self._held_bytes = 0
+
+    def get(self, key: Key, generation: int) -> Hot | None:
+        """The reply kept under `key`, if it still holds."""
+        entry = self.entries.get(key)
+        if entry is None:
+            return None
+        if entry.generation == generation and entry.expires_at > time.monotonic():
+            return entry
+        self.drop(key)
+        return None
 
     def keep(self, key: Key, entry: Hot) -> None:
         """Take a reply in, letting go of older ones over the budget."""
@@ -47,10 +76,36 @@ class HotReplies:
         self.entries[key] = entry
         self._held_bytes += len(entry.body)
         while self._held_bytes > MEMORY_BYTES or len(self.entries) > ENTRIES:
-            _, old = self.entries.popitem(last=False)
-            self._held_bytes -= len(old.body)
+            self._let_go(self.entries.popitem(last=False)[1])
 
     def drop(self, key: Key) -> None:
         """Let go of one."""
         if (old := self.entries.pop(key, None)) is not None:
-            self._held_bytes -= len(old.body)
+            self._let_go(old)
+
+    def answer(self, entry: Hot, if_none_match: bytes, path: str) -> Ready:
+        """What a client that holds `if_none_match` gets: the whole reply, or word that it has it."""
+        if if_none_match and entry.etag and matches(if_none_match.decode("latin-1"), entry.etag.decode("latin-1")):
+            return Ready(entry, 304, _lines(entry.short_headers), b"", path)
+        return Ready(entry, 200, _lines(entry.headers), entry.body, path)
+
+    def learn(self, key: Key, request: bytes, ready: Ready) -> None:
+        """Remember that these bytes, a whole request, are answered so, unless the reply was let go while it was sent:
+        nothing would take it out of here again."""
+        if self.entries.get(key) is not ready.entry or request in self.ready:
+            return
+        if len(self.ready) >= REQUESTS:
+            for entry in self.entries.values():
+                entry.requests.clear()
+            self.ready.clear()
+        ready.entry.requests.append(request)
+        self.ready[request] = ready
+
+    def _let_go(self, old: Hot) -> None:
+        self._held_bytes -= len(old.body)
+        for request in old.requests:
+            self.ready.pop(request, None)
+
+
+def _lines(headers: RawHeaders) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n"

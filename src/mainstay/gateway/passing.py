@@ -15,8 +15,8 @@ from mainstay.gateway.call import Call
 from mainstay.gateway.reply import Bytes, Note, Reply, Streamed
 from mainstay.gateway.supply import View
 from mainstay.model import Passthrough
+from mainstay.upstream.addresses import host_and_port
 from mainstay.upstream.ask import Asker
-from mainstay.upstream.client import host_and_port
 from mainstay.upstream.registry import Registry, Upstream
 
 ANSWER_BYTES = 32 * 1024 * 1024
@@ -101,7 +101,7 @@ class Passing:
         headers = {"accept": accept, "accept-encoding": "identity"}
         if body is not None:
             headers["content-type"] = call.headers.get("content-type", "application/json")
-        url = upstream.bases[resource.role] + resource.path
+        url = upstream.base(resource.role) + resource.path
         async with self._asker.ask(
             upstream,
             url,

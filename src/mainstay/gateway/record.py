@@ -53,7 +53,10 @@ class Recorder:
             if note.error and status >= 400:
                 self._metrics.count_refused(note.ecosystem, note.kind, note.error)
         if self._access is not None:
-            self._access.record(_entry(note, outcome, status, size_bytes, scope, started))
+            peer = scope.get("client")
+            client = peer[0] if peer else ""
+            method, path = scope["method"], scope["path"]
+            self._access.record(_entry(note, outcome, status, size_bytes, method, path, client, started))
 
     def cells(self, note: Note) -> tuple[list[int], list[int]]:
         """The counters of a reply that is given again and again."""
@@ -65,15 +68,16 @@ class Recorder:
         cells: tuple[list[int], list[int]],
         status: int,
         size_bytes: int,
-        scope: MutableMapping[str, Any],
+        path: str,
+        client: str,
         started: float,
     ) -> None:
-        """As `record`, for a kept reply: the same in a third of the time."""
+        """As `record`, for a kept reply to a GET: the same in a third of the time."""
         for cell in cells:
             cell[0] += 1
             cell[1] += size_bytes
         if self._access is not None:
-            self._access.record(_entry(note, "hit", status, size_bytes, scope, started))
+            self._access.record(_entry(note, "hit", status, size_bytes, "GET", path, client, started))
 
     def refused(self, note: Note, reason: str) -> None:
         """A transfer was broken off after its headers were out."""
@@ -82,18 +86,17 @@ class Recorder:
 
 
 def _entry(
-    note: Note, outcome: str, status: int, size_bytes: int, scope: MutableMapping[str, Any], started: float
+    note: Note, outcome: str, status: int, size_bytes: int, method: str, path: str, client: str, started: float
 ) -> Entry:
-    client = scope.get("client")
     return Entry(
         time.time(),
-        scope["method"],
-        scope["path"],
+        method,
+        path,
         status,
         size_bytes,
         (time.perf_counter() - started) * 1000,
         outcome,
-        client[0] if client else "",
+        client,
         note.ecosystem,
         note.kind,
         note.project,

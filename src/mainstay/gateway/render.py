@@ -105,6 +105,9 @@ class Renderings:
 def _key(stored: Stored, plan: Plan) -> str:
     """(source digest, rules in force, link base, form, encoding), and our version: a renderer's change is a change."""
     denied = ",".join(sorted(plan.denied))
+    restored = [
+        f"{excerpt.version} {excerpt.filename} {storage_key(excerpt.body.hex())}" for excerpt in stored.excerpts
+    ]
     base = "verbatim" if plan.base is None else f"base {plan.base}"
-    parts = (stored.ecosystem, stored.index.path, stored.digest, stored.url, denied, base, plan.form, str(plan.gzip))
-    return storage_key("rendering", __version__, *parts)
+    source = (stored.ecosystem, stored.index.path, stored.digest, stored.url, *restored)
+    return storage_key("rendering", __version__, *source, denied, base, plan.form, str(plan.gzip))

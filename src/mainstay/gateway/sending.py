@@ -1,6 +1,6 @@
 """Sending bodies over ASGI with back-pressure, and noticing that the client has gone.
 
-After a client has gone granian's `send` returns at once, raises nothing and does not yield: a loop of read and send
+After a client has gone the server's `send` returns at once, raises nothing and does not yield: a loop of read and send
 would race through the rest of the file and freeze every other request. So a task waits for `http.disconnect`, and the
 loops give way to it. A body that ends early is ended by an error, which cuts the connection.
 """
@@ -16,9 +16,13 @@ from mainstay.errors import StoreError
 from mainstay.gateway.reply import StoredFile
 
 WHOLE_BYTES = 256 * 1024
-PIECE_BYTES = 128 * 1024
+PIECE_BYTES = 256 * 1024
+SMALL_PIECE_BYTES = 64 * 1024
+FEW = 64
+"""So many transfers get large pieces, which cost less for each byte; more get small ones, which take less memory when
+clients are slow."""
 YIELD_EVERY = 4
-_buffer = memoryview(bytearray(WHOLE_BYTES))
+Piece = bytes | bytearray
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
@@ -32,6 +36,9 @@ class Gone(Exception):
 
 class Sender:
     """One request's receiving and sending."""
+
+    transfers = 0
+    """Replies in pieces under way in this process."""
 
     def __init__(
         self,
@@ -63,7 +70,7 @@ class Sender:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> int:
+    async def whole(self, status: int, headers: list[tuple[bytes, bytes]], body: Piece) -> int:
         """A reply with a body in one piece; returns its size."""
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
@@ -81,7 +88,7 @@ class Sender:
         finally:
             os.close(reply.descriptor)
 
-    async def pieces(self, status: int, headers: list[tuple[bytes, bytes]], pieces: AsyncIterator[bytes]) -> int:
+    async def pieces(self, status: int, headers: list[tuple[bytes, bytes]], pieces: AsyncIterator[Piece]) -> int:
         """A reply whose body comes piece by piece; returns the bytes sent. Headers go out with the first piece: until
         then a failure can still be told in words.
 
@@ -90,6 +97,7 @@ class Sender:
         """
         sent = 0
         watcher = asyncio.create_task(self._watch())
+        Sender.transfers += 1
         try:
             number = 0
             async for piece in pieces:
@@ -108,6 +116,7 @@ class Sender:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
             return sent
         finally:
+            Sender.transfers -= 1
             watcher.cancel()
             await pieces.aclose()  # type: ignore[attr-defined]
 
@@ -117,26 +126,26 @@ class Sender:
             self._left = message["type"] == "http.disconnect"
 
 
-async def _file_pieces(reply: StoredFile) -> AsyncIterator[bytes]:
+async def _file_pieces(reply: StoredFile) -> AsyncIterator[Piece]:
     at, end = reply.offset, reply.offset + reply.length
     while at < end:
-        piece = await read_piece(reply.descriptor, min(PIECE_BYTES, end - at), at)
+        most = PIECE_BYTES if Sender.transfers <= FEW else SMALL_PIECE_BYTES
+        piece = await read_piece(reply.descriptor, min(most, end - at), at)
         if not piece:
             raise StoreError("a stored file is shorter than it was.")
         at += len(piece)
         yield piece
 
 
-async def read_piece(descriptor: int, length: int, offset: int) -> bytes:
+async def read_piece(descriptor: int, length: int, offset: int) -> Piece:
     """Bytes of a file: at once where the page cache has them, else in a thread: the loop never waits for a disk."""
-    # One buffer does for all: nothing is awaited between reading into it and copying out of it.
-    view = _buffer[:length]
+    piece = bytearray(length)
     try:
-        count = os.preadv(descriptor, [view], offset, _NOWAIT) if _NOWAIT else 0
+        count = os.preadv(descriptor, [piece], offset, _NOWAIT) if _NOWAIT else 0
     except (BlockingIOError, OSError):
         count = 0
     if count == length:
-        return bytes(view)
+        return piece
     return await asyncio.to_thread(os.pread, descriptor, length, offset)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mainstay.db.artifacts import StoredArtifact
@@ -17,6 +17,7 @@ from mainstay.errors import (
     NotFound,
     PolicyRefused,
     UnsupportedDocument,
+    UpstreamError,
     UpstreamUnavailable,
 )
 from mainstay.model import Artifact, File, Index, Sidecar
@@ -177,7 +178,7 @@ class Supply:
         if suffix not in file.sidecars and ecosystem.derivable(artifact, suffix):
             return await self._derive(sidecar, view, file, wanted)
         try:
-            return await self._artifacts.fill(view.upstream, wanted, "sidecar")[0].finished()
+            return await _insist(lambda: self._artifacts.fill(view.upstream, wanted, "sidecar"))
         except NotFound:
             self.note_absent(wanted.key)
             raise
@@ -196,7 +197,7 @@ class Supply:
         artifact = sidecar.artifact
         stored = await self._artifacts.stored(_key(view, artifact, ""))
         if stored is None:
-            stored = await self.fill(view, file, artifact)[0].finished()
+            stored = await _insist(lambda: self.fill(view, file, artifact))
         path = self._artifacts.blob_path(stored)
 
         def derive() -> bytes | None:
@@ -216,6 +217,17 @@ class Supply:
         blank = StoredArtifact(key, *ids, artifact.filename + suffix, file.url + suffix, "", 0, "", "", "", "", 0.0)
         size = None if suffix else file.size_bytes
         return Wanted(key, file.url + suffix, digests, size, blank, view.authorization)
+
+
+async def _insist(begin: Callable[[], tuple[Fill, bool]]) -> StoredArtifact:
+    """Wait for a fill; who joined one that was under way and failed begins one of its own."""
+    fill, joined = begin()
+    try:
+        return await fill.finished()
+    except UpstreamError:
+        if not joined:
+            raise
+    return await begin()[0].finished()
 
 
 def artifact_index(artifact: Artifact, views: Sequence[View]) -> Index:

@@ -8,6 +8,7 @@ import signal
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from mainstay.intercept.sealed import SealedProcess
 
@@ -29,9 +30,19 @@ class Child:
         self._process: Process | None = None
         self._caught: list[int] = []
         self._early: list[int] = []
+        self._waiting: asyncio.Task[Any] | None = None
+
+    @property
+    def called_off_by(self) -> int:
+        """The signal that came before the command was started, 0 where none did."""
+        return self._early[0] if self._early else 0
 
     def catch_signals(self) -> None:
-        """From now on signals are for the command. One that was ignored before (nohup) stays ignored in both."""
+        """From now on signals are for the command. One that was ignored before (nohup) stays ignored in both.
+
+        One that comes before the command is started cancels the calling task, so that what it prepared is put away.
+        """
+        self._waiting = asyncio.current_task()
         loop = asyncio.get_running_loop()
         for number in _FORWARDED:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -46,15 +57,16 @@ class Child:
         self._caught.clear()
 
     async def run(self, command: Sequence[str], environ: Mapping[str, str], sealed: SealedProcess | None) -> int:
-        """Run `command` and give its exit code, 128 + n where signal n ended it (or came before it could start).
+        """Run `command` and give its exit code, 128 + n where signal n ended it.
+
+        It has this process's inheritable descriptors, as `mainstay run -- cat <(...)` needs; none of our own is one.
 
         Raises:
             OSError: it cannot be executed.
         """
-        if self._early:
-            return 128 + self._early[0]
+        self._waiting = None
         if sealed is None:
-            self._process = await asyncio.create_subprocess_exec(*command, env=dict(environ))
+            self._process = await asyncio.create_subprocess_exec(*command, env=dict(environ), close_fds=False)
             for number in self._early:  # it runs before this call returns, and a signal may be as quick
                 self._pass_on(number)
         else:
@@ -66,6 +78,8 @@ class Child:
     def _pass_on(self, number: int) -> None:
         if self._process is None:
             self._early.append(number)
+            if self._waiting is not None:
+                self._waiting.cancel()
             return
         if number in _FROM_TERMINAL and _is_foreground():
             return  # the terminal sent it to the whole group: a second one would mean "at once"

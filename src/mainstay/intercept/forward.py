@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from mainstay.intercept.hosted import AsgiApp
 from mainstay.intercept.receipt import Totals
 from mainstay.intercept.routes import RouteTable
 from mainstay.intercept.tally import Tally
+from mainstay.intercept.trust import load_user_trust
 from mainstay.upstream.client import HttpClient, Reply
 
 TABLE_PATH = "/api/v1/upstreams"
@@ -36,7 +38,7 @@ async def open_forward(settings: Fetch, url: str, token: str, *, strict: bool) -
     Raises:
         ConfigError: not an address. UpstreamError: the gateway cannot be reached, or does not give a route table.
     """
-    client = HttpClient(settings)
+    client = HttpClient(settings, load_user_trust(os.environ))
     try:
         gateway = ForwardGateway(client, url, token, strict=strict)
         await gateway.start()
@@ -81,7 +83,7 @@ class ForwardGateway:
         """Whether the gateway answers for this host. The first unknown one makes it look for its file hosts."""
         if self._table.knows(host, port):
             return True
-        if self._learning is None:
+        if self._learning is None or _has_failed(self._learning):
             self._learning = asyncio.ensure_future(self._fetch_table("?learn=1"))
         await asyncio.shield(self._learning)
         return self._table.knows(host, port)
@@ -120,7 +122,8 @@ class ForwardGateway:
 
         try:
             body = await _read_body(receive)
-            await self._exchange(scope, body, receive, send_noting)
+            if body is not None:
+                await self._exchange(scope, body, receive, send_noting)
         except MainstayError as error:
             self._tally.note_failure(error)
             # A reply that broke off must not look complete: without its end, the server closes the connection.
@@ -155,8 +158,11 @@ class ForwardGateway:
 
 async def _send_reply(reply: Reply, receive: Receive, send: Send, tally: Tally | None) -> int:
     """Stream a reply to the client; stops when the client is gone. Gives the bytes sent and counts them in `tally`."""
-    names = [(name, value) for name, value in reply.headers.items() if name not in _PER_HOP - {"content-length"}]
-    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in names]
+    fields = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in reply.headers.items()
+        if name not in _PER_HOP or name == "content-length"
+    ]
     await send({"type": "http.response.start", "status": reply.status, "headers": fields})
     gone = asyncio.ensure_future(_disconnected(receive))
     count = tally.open(reply.status, reply.headers) if tally else None
@@ -177,18 +183,20 @@ async def _send_reply(reply: Reply, receive: Receive, send: Send, tally: Tally |
     return size_bytes
 
 
-async def _read_body(receive: Receive) -> bytes:
-    body = b""
+async def _read_body(receive: Receive) -> bytes | None:
+    """The whole body, None where the client went away in the middle: half an upload must not be sent on as one."""
+    pieces: list[bytes] = []
+    size_bytes = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return body
-        piece: bytes = message.get("body", b"")
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
+            return None
+        pieces.append(message.get("body", b""))
+        size_bytes += len(pieces[-1])
+        if size_bytes > MAX_BODY_BYTES:
             raise BodyTooLarge(f"The request body is over {MAX_BODY_BYTES} bytes.")
         if not message.get("more_body", False):
-            return body
+            return b"".join(pieces)
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -210,6 +218,10 @@ def _sent_headers(scope: Scope) -> dict[str, str]:
         if name not in _PER_HOP and not name.startswith("mainstay-"):
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
+
+
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and task.exception() is not None
 
 
 def _listed(text: str) -> list[str]:

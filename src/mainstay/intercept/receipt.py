@@ -15,7 +15,8 @@ class Totals:
     """What the gateway did during the run. Sizes are in bytes of bodies.
 
     `files` counts artifacts and `bytes` everything served; `cached_bytes` is the part that needed no upstream body.
-    `saved_requests` counts requests answered without asking upstream. `refused` holds one sentence for each refusal.
+    `saved_requests` counts requests answered without asking upstream, `saved_bytes` what it did not send. `refused`
+    holds one sentence for each refusal.
     """
 
     requests: int = 0
@@ -25,13 +26,17 @@ class Totals:
     upstream_requests: int = 0
     upstream_bytes: int = 0
     saved_requests: int = 0
+    saved_bytes: int = 0
     refused: Sequence[str] = field(default_factory=tuple)
 
 
 def render_receipt(
-    totals: Totals, journal: Journal, elapsed_s: float, *, find_links: Sequence[str] = (), notes: Sequence[str] = ()
+    totals: Totals, journal: Journal, elapsed_s: float, find_links: Sequence[str] = (), notes: Sequence[str] = ()
 ) -> str:
-    """Lines for a terminal or a log, ending in a newline. `find_links` are the local folders that pip was told of."""
+    """Lines for a terminal or a log, ending in a newline. `find_links` are the local folders that pip was told of.
+
+    Reasons may quote what a stranger sent: nothing in them starts a row of its own or speaks to the terminal.
+    """
     rows = [
         (
             "served",
@@ -39,14 +44,14 @@ def render_receipt(
         ),
         ("from cache", render_size(totals.cached_bytes)),
         ("from upstream", f"{render_size(totals.upstream_bytes)} in {_count(totals.upstream_requests, 'request')}"),
-        ("upstream saved", _count(totals.saved_requests, "request")),
+        ("upstream saved", f"{_count(totals.saved_requests, 'request')}, {render_size(totals.saved_bytes)}"),
     ]
     rows += [("refused", reason) for reason in dict.fromkeys(totals.refused)]
     rows += _journal_rows(journal)
     rows += [("local folder", f"{place}: pip may take files from here unseen") for place in find_links]
     rows += [("note", note) for note in notes]
     rows.append(("time", f"{elapsed_s:.1f} s"))
-    return "mainstay: receipt\n" + "".join(f"  {label:<{_LABEL_WIDTH}}{text}\n" for label, text in rows)
+    return "mainstay: receipt\n" + "".join(f"  {label:<{_LABEL_WIDTH}}{_printable(text)}\n" for label, text in rows)
 
 
 def render_size(size_bytes: int) -> str:
@@ -82,6 +87,10 @@ def _journal_rows(journal: Journal) -> list[tuple[str, str]]:
 def _passage(entry: Passage) -> str:
     sizes = f"{render_size(entry.bytes_up)} up, {render_size(entry.bytes_down)} down"
     return f"{_count(entry.connections, 'connection')}, {sizes}"
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _count(number: int, noun: str) -> str:

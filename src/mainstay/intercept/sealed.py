@@ -62,19 +62,8 @@ class SealedProcess:
         await self.process.wait()
 
 
-async def check_sealed() -> None:
-    """Tell whether this kernel lets this user seal a command, by doing it.
-
-    Raises:
-        MainstayError: it does not; the message says at which step.
-    """
-    sealed = await open_sealed()
-    sealed.listener.close()
-    await sealed.abandon()
-
-
 async def open_sealed() -> SealedProcess:
-    """Start a process in a namespace of its own, with this process's standard streams.
+    """Start a process in a namespace of its own, with this process's inheritable descriptors.
 
     Raises:
         MainstayError: not possible here. There is no fallback.
@@ -83,9 +72,10 @@ async def open_sealed() -> SealedProcess:
         raise MainstayError("--sealed needs Linux.", hint="Run without it.")
     here, there = socket.socketpair()
     here.settimeout(TIMEOUT_S)
+    there.set_inheritable(True)
     with there:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", namespace.__file__, str(there.fileno()), pass_fds=(there.fileno(),)
+            sys.executable, "-I", "-S", namespace.__file__, str(there.fileno()), close_fds=False
         )
     try:
         listener = await asyncio.to_thread(_receive_listener, here, process.pid)

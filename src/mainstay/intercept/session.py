@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from mainstay.intercept.journal import Journal
 from mainstay.intercept.proxy import Proxy
 from mainstay.intercept.receipt import Totals, render_receipt
 from mainstay.intercept.sealed import SealedProcess, open_sealed
-from mainstay.intercept.settings import load_client_settings
+from mainstay.intercept.settings import ClientSettings, load_client_settings
 from mainstay.intercept.trust import save_run_files
 from mainstay.intercept.variables import build_environment
 from mainstay.upstream.proxies import ProxySettings
@@ -42,7 +43,7 @@ class GatewayLike(Protocol):
         """The hosts known now, with `:port` where it is not 443."""
 
     def totals(self) -> Totals:
-        """What was done so far."""
+        """What was done so far. Asked when it is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,52 +58,67 @@ class RunOptions:
     errors: TextIO = field(default_factory=lambda: sys.stderr)
 
 
-async def run_session(command: Sequence[str], gateway: GatewayLike, options: RunOptions) -> int:
-    """Run `command` with every registry that `gateway` knows answered by it; print the receipt; give the exit code.
+async def run_session(
+    command: Sequence[str], opening: AbstractAsyncContextManager[GatewayLike], options: RunOptions
+) -> int:
+    """Open the gateway, run `command` with every registry that it knows answered by it, print the receipt.
 
-    The code is the command's own; 127 or 126 where it cannot be executed.
+    Gives the exit code: the command's own; 127 or 126 where it cannot be executed; 128 + n where signal n came before
+    it was started.
 
     Raises:
         ConfigError: no command, or the environment names a proxy that cannot be used.
-        MainstayError: --sealed is not possible here. Nothing was run.
+        MainstayError: the gateway cannot be opened, or --sealed is not possible here. Nothing was run.
     """
     if not command:
         raise ConfigError("No command to run.", hint="Write it after `--`: mainstay run -- pip download flask")
     started = time.monotonic()
-    journal = Journal()
-    settings = load_client_settings(options.environ, options.home, options.cwd)
-    user_proxy = ProxySettings.from_environ(options.environ)
     child = Child()
     child.catch_signals()
     try:
-        async with _sealing(options.sealed) as sealed:
-            authority = Authority()
-            proxy = Proxy(
-                gateway.app,
-                authority,
-                gateway.knows,
-                strict=options.strict,
-                upstream_proxy=user_proxy,
-                journal=journal,
-            )
-            try:
-                port = await proxy.listen(sealed.listener if sealed else None)
-                with TemporaryDirectory(prefix="mainstay-run-") as folder:
-                    files = save_run_files(Path(folder), authority.pem, options.environ, settings, options.home)
-                    environ = build_environment(
-                        options.environ, f"http://127.0.0.1:{port}", files, gateway.hosts(), sealed=options.sealed
-                    )
-                    code = await _run(child, command, environ, sealed, options.errors)
-            finally:
-                await proxy.close()
+        async with opening as gateway:
+            journal = Journal()
+            settings = load_client_settings(options.environ, options.home, options.cwd)
+            code = await _answer(command, gateway, child, journal, settings, options)
+            child.release_signals()
+        # Closed first: what was under way with the command's last request is counted when it has ended.
+        notes = _notes(command[0])
+        elapsed_s = time.monotonic() - started
+        _tell(options.errors, render_receipt(gateway.totals(), journal, elapsed_s, settings.find_links, notes))
+        return code
+    except asyncio.CancelledError:
+        if not child.called_off_by:
+            raise
+        return 128 + child.called_off_by
     finally:
         child.release_signals()
-    elapsed_s = time.monotonic() - started
-    options.errors.write(
-        render_receipt(gateway.totals(), journal, elapsed_s, find_links=settings.find_links, notes=_notes(command[0]))
-    )
-    options.errors.flush()
-    return code
+
+
+async def _answer(
+    command: Sequence[str],
+    gateway: GatewayLike,
+    child: Child,
+    journal: Journal,
+    settings: ClientSettings,
+    options: RunOptions,
+) -> int:
+    """The command's exit code, with the proxy up and the run's files there for as long as it runs."""
+    user_proxy = ProxySettings.from_environ(options.environ)
+    async with _sealing(options.sealed) as sealed:
+        authority = Authority()
+        proxy = Proxy(
+            gateway.app, authority, gateway.knows, strict=options.strict, upstream_proxy=user_proxy, journal=journal
+        )
+        try:
+            port = await proxy.listen(sealed.listener if sealed else None)
+            with TemporaryDirectory(prefix="mainstay-run-") as folder:
+                files = save_run_files(Path(folder), authority.pem, options.environ, settings, options.home)
+                environ = build_environment(
+                    options.environ, f"http://127.0.0.1:{port}", files, gateway.hosts(), sealed=options.sealed
+                )
+                return await _run(child, command, environ, sealed, options.errors)
+        finally:
+            await proxy.close()
 
 
 async def _run(
@@ -112,8 +128,19 @@ async def _run(
         return await child.run(command, environ, sealed)
     except OSError as error:
         code, words = describe(error, command[0])
-        errors.write(f"mainstay: {words}\n")
+        _tell(errors, f"mainstay: {words}\n")
         return code
+
+
+def _tell(errors: TextIO, text: str) -> None:
+    """Write to the person. Where nobody can hear it (a pipe that was closed), the command's exit code still counts."""
+    try:
+        errors.write(text)
+        errors.flush()
+    except OSError:
+        # What stays in the buffer would fail again when the interpreter ends, and turn the exit code into 120.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), errors.fileno())
 
 
 @asynccontextmanager

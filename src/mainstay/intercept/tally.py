@@ -73,6 +73,7 @@ class Tally:
             upstream_requests=was.upstream_requests + asked,
             upstream_bytes=was.upstream_bytes + (count.size_bytes if fetched else 0),
             saved_requests=was.saved_requests + (bool(count.cache_status) and not asked),
+            saved_bytes=was.saved_bytes + (count.size_bytes if count.cache_status and not asked else 0),
         )
         if count.status in _REFUSALS:
             self._refused.append(_words(count))

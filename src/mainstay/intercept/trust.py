@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import certifi
 
 from mainstay.intercept.javastore import load_java_trusted, parse_pem, render_store
-from mainstay.intercept.settings import ClientSettings
+from mainstay.intercept.settings import ClientSettings, load_client_settings
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _NODE = "NODE_EXTRA_CA_CERTS"
@@ -22,12 +22,14 @@ _REPLACING = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", _NODE)
 class RunFiles:
     """The files of one run. All hold public certificates; none holds a key.
 
-    `bundle` is everything the user trusted and the run's authority. `node_extra`, `npm_cafile` and `yarn_cafile` hold
+    `bundle` is everything that any of the user's clients trusted and the run's authority; `openssl` the same for those
+    that go by SSL_CERT_FILE, whose user may have narrowed them down. `node_extra`, `npm_cafile` and `yarn_cafile` hold
     only what the user had set for that one setting, and the authority; the last two are None where nothing was set,
     because a client that is given such a file parses all of it for every connection.
     """
 
     bundle: Path
+    openssl: Path
     node_extra: Path
     npm_cafile: Path | None
     yarn_cafile: Path | None
@@ -43,7 +45,8 @@ def save_run_files(
     trusted = load_trusted(environ, settings)
     node_extra = environ.get(_NODE)
     files = RunFiles(
-        bundle=_save(folder / "bundle.pem", [*trusted, *own]),
+        bundle=_save(folder / "bundle.pem", [*_unique([*trusted, *_blocks(_system_files())]), *own]),
+        openssl=_save(folder / "openssl.pem", [*trusted, *own]),
         node_extra=_save(folder / "node-extra.pem", [*_certificates([node_extra] if node_extra else []), *own]),
         npm_cafile=_append(folder / "node-cafile.pem", settings.npm_cafile, own),
         yarn_cafile=_append(folder / "yarn-cafile.pem", settings.yarn_cafile, own),
@@ -57,7 +60,7 @@ def save_run_files(
 
 
 def load_trusted(environ: Mapping[str, str], settings: ClientSettings) -> list[bytes]:
-    """Every certificate (PEM, each once) that the user's clients trusted before.
+    """Every certificate (PEM, each once) that the user chose to trust.
 
     SSL_CERT_FILE and SSL_CERT_DIR replace the system's store, so where one is set the store is left out; the files
     that single clients were given come on top.
@@ -71,11 +74,18 @@ def load_trusted(environ: Mapping[str, str], settings: ClientSettings) -> list[b
     return _certificates([*paths, *(path for path in named if path)])
 
 
+def load_user_trust(environ: Mapping[str, str]) -> bytes:
+    """The same as one text, by the settings that are in force here: what any of the user's clients trusts upstream to
+    be, whoever stands in for that client must trust as well."""
+    return b"\n".join(load_trusted(environ, load_client_settings(environ, Path.home(), Path.cwd())))
+
+
 def _system_files() -> list[str]:
+    """Where this machine's own store is, whatever the variables say (git and requests do not read them)."""
     defaults = ssl.get_default_verify_paths()
-    if defaults.cafile:
-        return [defaults.cafile]
-    return _folder_files(defaults.capath or "") or [certifi.where()]
+    if Path(defaults.openssl_cafile).is_file():
+        return [defaults.openssl_cafile]
+    return _folder_files(defaults.openssl_capath) or [certifi.where()]
 
 
 def _folder_files(folders: str) -> list[str]:
@@ -89,15 +99,23 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _certificates(paths: Iterable[str]) -> list[bytes]:
-    blocks: dict[bytes, bytes] = {}
-    for path in dict.fromkeys(paths):
+    return _unique(_blocks(dict.fromkeys(paths)))
+
+
+def _blocks(paths: Iterable[str]) -> Iterator[bytes]:
+    for path in paths:
         try:
             content = Path(path).read_bytes()
         except OSError:  # the client it was meant for could not have read it either
             continue
-        for block in _PEM.findall(content):
-            blocks.setdefault(b"".join(block.split()), block)
-    return list(blocks.values())
+        yield from _PEM.findall(content)
+
+
+def _unique(blocks: Iterable[bytes]) -> list[bytes]:
+    found: dict[bytes, bytes] = {}
+    for block in blocks:
+        found.setdefault(b"".join(block.split()), block)
+    return list(found.values())
 
 
 def _append(path: Path, users: str, own: list[bytes]) -> Path | None:

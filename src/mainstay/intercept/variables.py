@@ -110,6 +110,8 @@ def build_environment(
         if value is Value.JVM_OPTIONS:
             text = f"{environ.get(name, '')} {text}".strip()  # of two equal -D options the last one counts
         _replace(result, name, text)
+    # Who pointed it at a few authorities gets no more of them; git and requests, which do not read it, lose none.
+    result["SSL_CERT_FILE"] = str(files.openssl)
     return result
 
 

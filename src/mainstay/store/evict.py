@@ -15,6 +15,8 @@ GRACE_S = 60.0
 """A blob used this recently stays: its reader may be about to open it."""
 TARGET = 0.9
 """Part of the budget that eviction comes down to, so that it does not run for each blob that arrives."""
+ABSENCE_S = 86_400.0
+"""An absence that was noted so long ago says nothing any more, and any name that is asked for makes one."""
 _BATCH = 200
 
 T = TypeVar("T")
@@ -34,6 +36,9 @@ class Catalog(Protocol):
 
     def delete_blobs(self, digests: Sequence[str]) -> None:
         """Forget blobs and every row that points at one."""
+
+    def delete_absences(self, before: float) -> None:
+        """Forget what upstream was found not to have, where that was before this time (seconds)."""
 
     def adopt_blobs(self, blobs: Sequence[tuple[str, int, float]]) -> None:
         """Add rows (digest, size, used_at) where there are none."""
@@ -62,14 +67,18 @@ def evict(
     """Once over `budget_bytes`, remove blobs until under 90 % of it. Blocks: run it in a thread.
 
     With `scan`, the folder is compared with the catalog first: a file without a row gets one (used when it was last
-    changed), a row without a file goes. Never removes a pinned blob or one used in the last 60 s, so the store may stay
-    over its budget. The row goes before the file: a crash in between leaves a file that the next scan finds.
+    changed), a row without a file goes, and so do old absences. Never removes a pinned blob or one used in the last
+    60 s, so the store may stay over its budget. The row goes before the file: a crash in between leaves a file that
+    the next scan finds.
     """
     lock = acquire(store.fills / "evict.lock", wait=False)
     if lock is None:
         return Evicted(busy=True)
     try:
-        adopted, lost = _reconcile(store, catalog) if scan else (0, 0)
+        adopted = lost = 0
+        if scan:
+            adopted, lost = _reconcile(store, catalog)
+            catalog.delete_absences(now() - ABSENCE_S)
         total = catalog.load_total()
         blobs = freed = 0
         if total > budget_bytes:
@@ -112,16 +121,16 @@ def _is_recent(store: LocalStore, digest: str, before: float) -> bool:
 
 
 def _reconcile(store: LocalStore, catalog: Catalog) -> tuple[int, int]:
-    known = catalog.load_digests()
-    seen: set[str] = set()
+    unseen = catalog.load_digests()
     orphans: list[tuple[str, int, float]] = []
     for blob in store.scan():
-        seen.add(blob[0])
-        if blob[0] not in known:
+        if blob[0] in unseen:
+            unseen.remove(blob[0])
+        else:
             orphans.append(blob)
     for batch in _batches(orphans):
         catalog.adopt_blobs(batch)
-    lost = [digest for digest in known - seen if not store.has(digest)]
+    lost = [digest for digest in unseen if not store.has(digest)]
     for going in _batches(lost):
         catalog.delete_blobs(going)
     return len(orphans), len(lost)

@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import secrets
-import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +29,7 @@ class LocalStore:
     """
 
     def __init__(self, root: Path) -> None:
-        """Make the folders under `root` and try to write.
+        """Make the folders under `root`, readable to this user alone, and try to write.
 
         Raises:
             DataFolderError: the folder cannot be made or written.
@@ -39,13 +39,16 @@ class LocalStore:
         self.fills = root / "fills"
         self.used: set[str] = set()
         """Digests served since the set was last taken over into the catalog: what is used is not evicted."""
+        self._stored_bytes = 0
+        self._counting = threading.Lock()
         self._prefix = os.path.join(self.blobs, "")
         self._counter = itertools.count()
         self._owner: tuple[int, str] | None = None
         self._live: int | None = None
         try:
-            self.blobs.mkdir(parents=True, exist_ok=True)
-            self.fills.mkdir(exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.blobs.mkdir(mode=0o700, exist_ok=True)
+            self.fills.mkdir(mode=0o700, exist_ok=True)
             probe = self.temporary()
             probe.touch(mode=0o600, exist_ok=False)
             probe.unlink()
@@ -83,8 +86,8 @@ class LocalStore:
     def publish(self, part: Path, digest: str, *, sync: bool = True) -> None:
         """Move `part` to its place. The caller has checked that its bytes have `digest`.
 
-        With `sync`, the bytes are on disk before the name is, and the name before this returns. Where the blob is
-        already, `part` is dropped.
+        With `sync`, the bytes are on disk before the name is, and the name before this returns. A blob that is there
+        already is replaced: its bytes may have suffered since, those of `part` were just checked.
 
         Raises:
             StoreFull: no space left. `part` stays, for the caller to drop or to publish again.
@@ -93,10 +96,6 @@ class LocalStore:
         target = self.path(digest)
         with _told(f"publish {digest}"):
             size = _flush(part) if sync else part.stat().st_size
-            if _size(target) == size:
-                os.utime(target)
-                part.unlink()
-                return
             new_shard = not target.parent.is_dir()
             target.parent.mkdir(exist_ok=True)
             os.utime(part)
@@ -105,6 +104,14 @@ class LocalStore:
                 _flush(target.parent)
                 if new_shard:
                     _flush(self.blobs)
+        with self._counting:
+            self._stored_bytes += size
+
+    def take_stored_bytes(self) -> int:
+        """Bytes published by this process since the last call."""
+        with self._counting:
+            stored, self._stored_bytes = self._stored_bytes, 0
+        return stored
 
     def save(self, body: bytes) -> str:
         """Store a small body and return its digest.
@@ -154,11 +161,9 @@ class LocalStore:
             StoreError: it is here and cannot be removed.
         """
         target = self.path(digest)
-        size = _size(target)
-        if size is None:
-            return 0
         with _told(f"delete {digest}"):
             try:
+                size = target.stat().st_size
                 target.unlink()
             except FileNotFoundError:
                 return 0
@@ -176,10 +181,6 @@ class LocalStore:
                     with suppress(FileNotFoundError):
                         stat = entry.stat()
                         yield digest, stat.st_size, stat.st_mtime
-
-    def free_bytes(self) -> int:
-        """Space left on the disk for this user."""
-        return shutil.disk_usage(self.root).free
 
     def sweep(self) -> int:
         """Remove what processes that are gone left in `fills/`; returns the bytes freed. Safe while others fill."""
@@ -207,13 +208,6 @@ def _told(what: str) -> Iterator[None]:
     except OSError as error:
         kind = StoreFull if error.errno in _NO_SPACE else StoreError
         raise kind(f"Could not {what}: {error.strerror or error}.") from error
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
 
 
 def _flush(path: Path) -> int:

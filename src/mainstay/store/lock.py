@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mainstay.errors import StoreFull
+
 
 def acquire(path: Path, *, wait: bool) -> int | None:
     """Lock `path` (made where absent) and return its descriptor; None when another holds it and `wait` is False.
@@ -17,10 +19,13 @@ def acquire(path: Path, *, wait: bool) -> int | None:
     because it excludes nobody.
 
     Raises:
-        OSError: the file cannot be made or locked.
+        StoreFull: the file cannot be made.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreFull(f"the data folder cannot take more: {error.strerror or error}.") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,7 +15,7 @@ from mainstay.errors import DataFolderError
 
 _MAGIC = int.from_bytes(b"mnstay01", "little")
 _HEADER = 4
-"""8-byte words: generation, magic, two spare."""
+"""8-byte words: generation, magic, stored artifacts, one spare."""
 _SLOTS = 4096
 _WINDOW = 32
 """Slots looked at from a name's own slot on; when all are taken the one whose rest ends first is reused."""
@@ -72,6 +72,16 @@ class Shared:
         with self._exclusive():
             self._words[0] = (self._words[0] + 1) & 0xFFFF_FFFF_FFFF_FFFF
 
+    @property
+    def stored_count(self) -> int:
+        """Changes whenever any worker has stored an artifact."""
+        return self._words[2]
+
+    def note_stored(self) -> None:
+        """Tell every worker that an artifact was stored: what was found absent before may be there now."""
+        with self._exclusive():
+            self._words[2] = (self._words[2] + 1) & 0xFFFF_FFFF_FFFF_FFFF
+
     def rest_until(self, upstream: str) -> float:
         """The time until which `upstream` is to be left alone; 0.0 for none."""
         name = self._hash(upstream)
@@ -88,14 +98,24 @@ class Shared:
 
     def set_rest(self, upstream: str, until: float) -> None:
         """Leave `upstream` alone until `until` (wall clock, seconds); a time that is past ends the rest."""
-        name = self._hash(upstream)
-        words = self._words
         with self._exclusive():
-            slot = self._slot(name)
-            if words[slot] != name:
-                words[slot + 1] = 0
-                words[slot] = name
-            words[slot + 1] = _bits(max(until, 0.0))
+            self._write_rest(upstream, until)
+
+    def replace_rest(self, upstream: str, seen: float, until: float) -> bool:
+        """As `set_rest`, unless the time is no longer the one that was seen: then another was first."""
+        with self._exclusive():
+            if self.rest_until(upstream) != seen:
+                return False
+            self._write_rest(upstream, until)
+            return True
+
+    def _write_rest(self, upstream: str, until: float) -> None:
+        name, words = self._hash(upstream), self._words
+        slot = self._slot(name)
+        if words[slot] != name:
+            words[slot + 1] = 0
+            words[slot] = name
+        words[slot + 1] = _bits(max(until, 0.0))
 
     def close(self) -> None:
         """Unmap. The object cannot be used afterwards."""

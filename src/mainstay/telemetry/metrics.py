@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = frozenset({"index", "artifact", "sidecar", "passthrough", "generated"})
 OUTCOMES = frozenset({"hit", "miss", "stale", "revalidated", "collapsed", "error", "refused", "missing"})
+UNFINISHED_LOOKS, UNFINISHED_PAUSE_S = 20, 0.02
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -200,6 +204,11 @@ class Metrics:
             return generate_latest(self._registry)
         whole = CollectorRegistry()
         MultiProcessCollector(whole, path=folder)  # type: ignore[no-untyped-call]  # the library has no types here
+        for _ in range(UNFINISHED_LOOKS):
+            # Another worker that is just starting makes its file in this moment: it is empty, then it has its size.
+            with suppress(struct.error):
+                return generate_latest(whole)
+            time.sleep(UNFINISHED_PAUSE_S)
         return generate_latest(whole)
 
 

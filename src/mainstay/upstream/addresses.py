@@ -1,10 +1,11 @@
-"""Which addresses an upstream may lead to: the guard against server-side request forgery (SSRF)."""
+"""What an address names, and which an upstream may lead to: the guard against server-side request forgery (SSRF)."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 from mainstay.errors import UpstreamRefused
 
@@ -36,14 +37,14 @@ def literal_address(host: str) -> str | None:
         return None
 
 
-async def resolves_internally(host: str) -> bool:
-    """Whether any address of `host` is internal. A name that does not resolve counts as public: it is guarded then."""
+async def resolves_internally(host: str) -> bool | None:
+    """Whether any address of `host` is internal; None where the name does not resolve just now."""
     if literal := literal_address(host):
         return is_internal(literal)
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
+    except (OSError, UnicodeError):
+        return None
     return any(is_internal(str(entry[4][0])) for entry in found)
 
 
@@ -54,3 +55,17 @@ def refused(host: str) -> UpstreamRefused:
         upstream_status=0,
         hint="If that host is yours, configure it as an upstream of its own.",
     )
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, without credentials, path or query: safe to log."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Host and port of a URL, the scheme's default port filled in."""
+    parts = urlsplit(url)
+    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)

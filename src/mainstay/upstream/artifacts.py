@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import os
 import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,15 +28,19 @@ from mainstay.errors import (
 )
 from mainstay.store.local import LocalStore
 from mainstay.store.lock import acquire
+from mainstay.store.shared import Shared
 from mainstay.telemetry.log import get_logger
 from mainstay.upstream.ask import Asker
 from mainstay.upstream.client import Reply
 from mainstay.upstream.fill import Fill, Head, HeadFile, Wanted, watch
 from mainstay.upstream.registry import Upstream
+from mainstay.upstream.sums import Sums
 
 FLUSH_BYTES = 256 * 1024
 INLINE_BYTES = 64 * 1024
 FLUSH_INTERVAL_S = 0.005
+HEAD_AFTER = 2
+"""Other workers are told of a fill with its second flush, so that nobody's first byte waits for that."""
 KNOWN_ARTIFACTS = 50_000
 LEAST_ROOM_BYTES = 16 * 1024 * 1024
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -54,6 +57,7 @@ class Artifacts:
         store: LocalStore,
         database: Database,
         asker: Asker,
+        shared: Shared,
         *,
         make_room: Callable[[int], Awaitable[int]],
     ) -> None:
@@ -61,20 +65,25 @@ class Artifacts:
         self._make_room = make_room
         self._store = store
         self._database = database
-        self._asker = asker
+        self._asker, self._shared = asker, shared
         self._attempts = config.fetch.attempts
         self._max_bytes = parse_size(config.cache.max_artifact)
         self._fills: dict[str, Fill] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Fill] = {}
         self._known: OrderedDict[str, StoredArtifact] = OrderedDict()
+        self._absent: OrderedDict[str, int] = OrderedDict()
+        """What was looked for in vain, and the shared count of stored artifacts then."""
 
     async def stored(self, key: str) -> StoredArtifact | None:
         """The artifact of that key if its bytes are here."""
-        found = self._known.get(key)
+        found, count = self._known.get(key), self._shared.stored_count
         if found is None:
             found = await self._database.read(load_artifact, key)
         if found is None or not self._store.has(found.digest):
             self._known.pop(key, None)
+            self._absent[key] = count
+            if len(self._absent) > KNOWN_ARTIFACTS:
+                self._absent.popitem(last=False)
             return None
         self._remember(found)
         return found
@@ -91,8 +100,8 @@ class Artifacts:
         fill = Fill(wanted, files.part, self._store.open)
         self._fills[wanted.key] = fill
         task = asyncio.create_task(self._run(fill, files, upstream, kind))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = fill
+        task.add_done_callback(self._tasks.pop)
         return fill, False
 
     def blob_path(self, stored: StoredArtifact) -> Path:
@@ -105,7 +114,9 @@ class Artifacts:
         return self._store.open(stored.digest)
 
     async def close(self) -> None:
-        """Stop all fills; what they have is taken up by whoever asks next."""
+        """Stop all fills; what they have is taken up by whoever asks next. A verified one, which clients may have whole
+        already, is put in its place first."""
+        await asyncio.gather(*(task for task, fill in self._tasks.items() if fill.head and fill.head.verified))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -140,9 +151,11 @@ class Artifacts:
         path = files.part.with_suffix(".lock")
         lock = await watch(fill, files, lambda: acquire(path, wait=False))
         try:
-            done = await self._database.read(load_artifact, fill.wanted.key)
-            if done is not None and self._store.has(done.digest):
-                return done
+            if self._absent.get(fill.wanted.key) != self._shared.stored_count:
+                # Somebody has stored something since it was looked for, perhaps this.
+                done = await self._database.read(load_artifact, fill.wanted.key)
+                if done is not None and self._store.has(done.digest):
+                    return done
             return await self._download(fill, files, upstream, kind)
         finally:
             path.unlink(missing_ok=True)
@@ -174,7 +187,7 @@ class Artifacts:
         async with self._asker.ask(
             upstream, wanted.url, headers, kind=kind, authorization=wanted.authorization
         ) as reply:
-            if reply.status == 416:
+            if reply.status in (206, 416) and not _goes_on(reply, before, resume_at):
                 files.drop()
             head, resume_at = _start(wanted.url, reply, before, resume_at)
             self._check_size(wanted, head)
@@ -195,17 +208,23 @@ class Artifacts:
             await asyncio.to_thread(sums.add_file, files.part, resume_at)
         fill.announce(head)
         fill.grown(resume_at)
-        with _storing():
-            files.save(head)
-        written, pending, flushed_at = resume_at, bytearray(), 0.0
-        async for chunk in reply.chunks():
-            pending += chunk
-            if written + len(pending) > self._max_bytes or (head.total_bytes or 1 << 62) < written + len(pending):
-                raise TooLarge(f"upstream sends more than it may for {fill.wanted.blank.filename}.")
-            if len(pending) >= FLUSH_BYTES or time.monotonic() - flushed_at > FLUSH_INTERVAL_S:
-                written += await _flush(descriptor, pending, sums)
-                flushed_at = time.monotonic()
-                fill.grown(written)
+        written, pending, flushed_at, flushes = resume_at, bytearray(), 0.0, 0
+        try:
+            async for chunk in reply.chunks():
+                pending += chunk
+                if written + len(pending) > self._max_bytes or (head.total_bytes or 1 << 62) < written + len(pending):
+                    raise TooLarge(f"upstream sends more than it may for {fill.wanted.blank.filename}.")
+                if len(pending) >= FLUSH_BYTES or time.monotonic() - flushed_at > FLUSH_INTERVAL_S:
+                    written += await _flush(descriptor, pending, sums)
+                    flushed_at = time.monotonic()
+                    fill.grown(written)
+                    flushes += 1
+                    if flushes == HEAD_AFTER:
+                        _tell(files, head)
+        except UpstreamError:
+            if flushes < HEAD_AFTER:
+                _tell(files, head)
+            raise
         written += await _flush(descriptor, pending, sums)
         if head.total_bytes is not None and written != head.total_bytes:
             raise UpstreamError(f"upstream ended after {written} of {head.total_bytes} bytes.")
@@ -219,7 +238,7 @@ class Artifacts:
         fill.announce(final)
         fill.grown(size)
         await asyncio.sleep(0)  # readers in this worker need not wait for what follows
-        files.save(final)
+        _tell(files, final)
         await asyncio.to_thread(self._store.publish, files.part, digest)
         stored = dataclasses.replace(
             fill.wanted.blank,
@@ -237,6 +256,8 @@ class Artifacts:
 
     async def _save(self, stored: StoredArtifact) -> None:
         await self._database.run(save_artifact, stored)
+        self._shared.note_stored()
+        self._absent.pop(stored.key, None)
         self._remember(stored)
 
     def _remember(self, stored: StoredArtifact) -> None:
@@ -262,49 +283,6 @@ def _needed_bytes(fill: Fill) -> int:
     return max(fill.head.total_bytes or 0 if fill.head else 0, LEAST_ROOM_BYTES)
 
 
-class Sums:
-    """The running digests of one file: sha256 for the store, and every algorithm that the index vouches with."""
-
-    def __init__(self, expected: Mapping[str, str]) -> None:
-        self._expected = {name: value for name, value in expected.items() if name in hashlib.algorithms_guaranteed}
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", *self._expected}}
-
-    def add(self, data: bytes) -> None:
-        """Take in the next bytes."""
-        for running in self._hashes.values():
-            running.update(data)
-
-    def add_file(self, path: os.PathLike[str], size_bytes: int) -> None:
-        """Take in the first bytes of a file, after a take-over."""
-        with open(path, "rb") as file:
-            left = size_bytes
-            while left > 0 and (data := file.read(min(1 << 20, left))):
-                self.add(data)
-                left -= len(data)
-
-    @property
-    def digest(self) -> str:
-        """The store's name for the bytes."""
-        return "sha256:" + self._hashes["sha256"].hexdigest()
-
-    def verify(self, wanted: Wanted) -> str:
-        """The strongest algorithm that agreed, or "first-seen" where the index gives none.
-
-        Raises:
-            IntegrityError: any of them differs.
-        """
-        for name, expected in self._expected.items():
-            found = self._hashes[name].hexdigest()
-            if found != expected.lower():
-                raise IntegrityError(
-                    f"{wanted.blank.filename} does not match its index: {name} is {found}, should be {expected}.",
-                    hint="Nothing of it was kept. Tell the registry.",
-                )
-        strength = ("sha512", "sha384", "sha256", "sha224", "sha1", "md5")
-        agreed = [name for name in strength if name in self._expected] or sorted(self._expected)
-        return agreed[0] if agreed else "first-seen"
-
-
 @contextmanager
 def _storing() -> Iterator[None]:
     """Turn a disk's errors into ours."""
@@ -314,14 +292,26 @@ def _storing() -> Iterator[None]:
         raise StoreFull(f"the data folder cannot take more: {error.strerror or error}.") from error
 
 
+def _tell(files: HeadFile, head: Head) -> None:
+    """Have the other workers, and the next attempt, know what the part file is the beginning of."""
+    with _storing():
+        files.save(head)
+
+
 async def _flush(descriptor: int, pending: bytearray, sums: Sums) -> int:
     """Write and hash what has come in; returns how much. A little is done at once, where a thread would cost more."""
     data = bytes(pending)
     pending.clear()
     if len(data) <= INLINE_BYTES:
         _write(descriptor, data, sums)
-    else:
-        await asyncio.to_thread(_write, descriptor, data, sums)
+        return len(data)
+    writing = asyncio.ensure_future(asyncio.to_thread(_write, descriptor, data, sums))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        # The descriptor is closed next: a write that came later would go to whatever has its number then.
+        await asyncio.wait({writing})
+        raise
     return len(data)
 
 
@@ -338,10 +328,18 @@ def _validator(head: Head) -> str:
     return head.etag if head.etag.startswith('"') else head.last_modified
 
 
+def _goes_on(reply: Reply, before: Head | None, resume_at: int) -> bool:
+    """Whether the reply is the rest, from `resume_at` on, of what `before` is the head of."""
+    match = _RANGE.fullmatch(reply.headers.get("content-range", "")) if reply.status == 206 else None
+    if before is None or match is None or int(match[1]) != resume_at:
+        return False
+    same_length = match[3] in ("*", str(before.total_bytes))
+    return same_length and reply.headers.get("etag", before.etag) == before.etag
+
+
 def _start(url: str, reply: Reply, before: Head | None, resume_at: int) -> tuple[Head, int]:
     """The head, and from which byte the reply goes on. A full reply to a ranged request begins a new run."""
-    match = _RANGE.fullmatch(reply.headers.get("content-range", "")) if reply.status == 206 else None
-    if before and match and int(match[1]) == resume_at:
+    if before and _goes_on(reply, before, resume_at):
         return before, resume_at
     if reply.status not in (200, 203):
         raise UpstreamRefused(f"upstream answers {reply.status} to a request for a file.", upstream_status=500)

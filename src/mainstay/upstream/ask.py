@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from mainstay.errors import (
     AuthorizationRequired,
+    IntegrityError,
     NotFound,
     TooLarge,
     UnsupportedDocument,
@@ -17,8 +18,8 @@ from mainstay.errors import (
 )
 from mainstay.telemetry.log import get_logger
 from mainstay.telemetry.metrics import Metrics
-from mainstay.upstream.addresses import resolves_internally
-from mainstay.upstream.client import HttpClient, Reply, host_and_port, origin_of
+from mainstay.upstream.addresses import host_and_port, origin_of, resolves_internally
+from mainstay.upstream.client import HttpClient, Reply
 from mainstay.upstream.politeness import Breaker, Rests, Throttle, load_budget, parse_retry_after
 from mainstay.upstream.registry import Upstream
 
@@ -60,10 +61,10 @@ class Asker:
 
         Raises:
             NotFound: 404 or 410. AuthorizationRequired: 401 or 403. UpstreamUnavailable: resting, 429, unreachable.
-            UpstreamRefused: any other status.
+            UpstreamRefused: any other status, or no address.
         """
-        breaker = self._breaker(origin_of(url))
-        breaker.admit()
+        breaker = self._breaker(_origin(url))
+        breaker.check()
         sent = dict(headers)
         credential = (authorization or upstream.authorization) if _same_host(url, upstream) else ""
         if credential:
@@ -71,32 +72,34 @@ class Asker:
         guarded = not await self._is_internal(upstream)
         outcome = "error"
         reply: Reply | None = None
-        try:
-            async with (
-                self._throttle(upstream).slot(),
-                self._client.stream(
+        async with self._throttle(upstream).slot():
+            # Asked again: those who queued here while upstream asked for rest must not follow.
+            breaker.admit()
+            try:
+                async with self._client.stream(
                     method, url, sent, body=body, chosen=host_and_port(upstream.url), guarded=guarded
-                ) as reply,
-            ):
-                if not passing or reply.status >= 500 or reply.status == 429:
-                    self._raise_for(reply, breaker)
-                breaker.succeeded()
-                outcome = "revalidated" if reply.status == 304 else "ok"
-                yield reply
-        except (NotFound, AuthorizationRequired):
-            outcome = "missing"
-            raise
-        except (UpstreamRefused, TooLarge, UnsupportedDocument):
-            raise
-        except UpstreamError as error:
-            if error.retry_after_s is None:
-                breaker.failed()
-            raise
-        finally:
-            self._metrics.count_upstream(
-                upstream.ecosystem.id, kind, outcome, reply.received if reply is not None else 0
-            )
-            _log.debug("asked upstream", upstream=origin_of(url), kind=kind, method=method, outcome=outcome)
+                ) as reply:
+                    if not passing or reply.status >= 500 or reply.status == 429:
+                        self._raise_for(reply, breaker)
+                    breaker.answered()
+                    outcome = "revalidated" if reply.status == 304 else "ok"
+                    yield reply
+                    breaker.succeeded()
+            except (NotFound, AuthorizationRequired):
+                outcome = "missing"
+                raise
+            except (UpstreamRefused, TooLarge, UnsupportedDocument, IntegrityError):
+                outcome = "error"
+                raise
+            except UpstreamError as error:
+                outcome = "error"
+                if error.retry_after_s is None:
+                    breaker.failed()
+                raise
+            finally:
+                received = reply.received if reply is not None else 0
+                self._metrics.count_upstream(upstream.ecosystem.id, kind, outcome, received)
+                _log.debug("asked upstream", upstream=origin_of(url), kind=kind, method=method, outcome=outcome)
 
     @asynccontextmanager
     async def pass_on(
@@ -126,6 +129,9 @@ class Asker:
             ):
                 outcome = "ok"
                 yield reply
+        except UpstreamError:
+            outcome = "error"
+            raise
         finally:
             self._metrics.count_upstream(
                 upstream.ecosystem.id, "passthrough", outcome, reply.received if reply is not None else 0
@@ -176,9 +182,19 @@ class Asker:
     async def _is_internal(self, upstream: Upstream) -> bool:
         at, internal = self._internal.get(upstream.id, (0.0, False))
         if time.monotonic() - at > INTERNAL_MEMORY_S or not at:
-            internal = await resolves_internally(upstream.host)
+            resolved = await resolves_internally(upstream.host)
+            if resolved is None:
+                return False
+            internal = resolved
             self._internal[upstream.id] = (time.monotonic(), internal)
         return internal
+
+
+def _origin(url: str) -> str:
+    try:
+        return origin_of(url)
+    except ValueError as error:
+        raise UpstreamRefused(f"upstream names an address that is none: {error}.", upstream_status=0) from error
 
 
 def _same_host(url: str, upstream: Upstream) -> bool:

@@ -20,7 +20,7 @@ from yarl import URL
 from mainstay import __version__
 from mainstay.config import Fetch
 from mainstay.errors import ConfigError, UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
-from mainstay.upstream.addresses import is_internal, literal_address, refused
+from mainstay.upstream.addresses import host_and_port, is_internal, literal_address, origin_of, refused
 from mainstay.upstream.proxies import ProxySettings
 
 MAX_REDIRECTS = 5
@@ -199,20 +199,6 @@ def trust_context(ca_file: str, trusted: bytes = b"") -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"fetch.ca_file = {ca_file!r} cannot be used: {error}.") from error
     return context
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, without credentials, path or query: safe to log."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}{port}"
-
-
-def host_and_port(url: str) -> tuple[str, int]:
-    """Host and port of a URL, the scheme's default port filled in."""
-    parts = urlsplit(url)
-    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _check(url: str, guarded: bool) -> None:

@@ -14,7 +14,7 @@ from mainstay.config import Config, UpstreamSetting
 from mainstay.ecosystems.base import Ecosystem
 from mainstay.model import Discovery, Found
 from mainstay.telemetry.log import get_logger
-from mainstay.upstream.client import host_and_port
+from mainstay.upstream.addresses import host_and_port
 from mainstay.upstream.registry import Registry, Upstream, build_upstream
 
 COMMAND_TIMEOUT_S = 10.0
@@ -43,7 +43,9 @@ def _upstreams(
     chosen = [build_upstream(ecosystem, entry, "mainstay.toml") for entry in configured]
     found = [] if chosen and not extras else _found(ecosystem, own)
     if not chosen:
-        chosen = [_main(ecosystem, found)] if _main_url(ecosystem, found) else []
+        main = next((entry for entry in found if not entry.extra), None)
+        url, why = (main.url, main.why) if main else (ecosystem.default_upstream(), "public default")
+        chosen = [build_upstream(ecosystem, UpstreamSetting(url=url), why)] if url else []
     if extras:
         known = {upstream.id for upstream in chosen}
         for entry in found:
@@ -52,15 +54,6 @@ def _upstreams(
                 known.add(extra.id)
                 chosen.append(extra)
     return tuple(chosen)
-
-
-def _main_url(ecosystem: Ecosystem, found: list[Found]) -> str:
-    return next((entry.url for entry in found if not entry.extra), "") or ecosystem.default_upstream()
-
-
-def _main(ecosystem: Ecosystem, found: list[Found]) -> Upstream:
-    why = next((entry.why for entry in found if not entry.extra), "public default")
-    return build_upstream(ecosystem, UpstreamSetting(url=_main_url(ecosystem, found)), why)
 
 
 def _found(ecosystem: Ecosystem, own: frozenset[tuple[str, int]]) -> list[Found]:
@@ -102,3 +95,11 @@ def _run(command: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
         _log.debug("a client's configuration could not be read", command=" ".join(command), reason=str(error))
         return None
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+
+
+def own_addresses(config: Config) -> frozenset[tuple[str, int]]:
+    """Mainstay's own addresses: a client already pointed here does not make it its own upstream."""
+    own = {(host, config.server.port) for host in (config.server.host, *("127.0.0.1", "localhost", "::1"))}
+    if config.public_url:
+        own.add(host_and_port(config.public_url))
+    return frozenset(own)

@@ -14,15 +14,15 @@ from typing import Literal
 from mainstay.config import Config, parse_size
 from mainstay.db.documents import StoredDocument, load_document, save_document, touch_document
 from mainstay.db.engine import Database
-from mainstay.errors import MainstayError, NotFound, UpstreamError, UpstreamTimeout
-from mainstay.model import Index
+from mainstay.errors import MainstayError, NotFound, StoreError, UpstreamError, UpstreamTimeout
+from mainstay.model import Artifact, Index
 from mainstay.store.local import LocalStore
 from mainstay.store.lock import acquire
 from mainstay.telemetry.log import get_logger
 from mainstay.telemetry.metrics import Metrics
 from mainstay.upstream.artifacts import worth_another_try
 from mainstay.upstream.ask import Asker
-from mainstay.upstream.listings import Stored, Summary
+from mainstay.upstream.listings import Excerpt, Stored, Summary
 from mainstay.upstream.parser import Parser
 from mainstay.upstream.registry import Upstream, storage_key
 from mainstay.upstream.spool import Spool
@@ -67,7 +67,13 @@ class Asked:
     @property
     def url(self) -> str:
         """Where upstream has it."""
-        return self.upstream.bases[self.index.role] + self.index.path
+        return self.upstream.base(self.index.role) + self.index.path
+
+    @property
+    def lists_files(self) -> bool:
+        """Whether it is the index that says which releases there are: only what that one drops was taken down."""
+        listing = self.upstream.ecosystem.index_of(Artifact(self.index.project, "", "", "", ""))
+        return (listing.role, listing.path) == (self.index.role, self.index.path)
 
     @property
     def key(self) -> str:
@@ -121,8 +127,10 @@ class Documents:
             return _present(Obtained(stored, "stale"))
         try:
             return _present(flight.result())
-        except UpstreamError as error:
-            _log.warning("upstream fails, a stale index is served", project=stored.project, reason=error.message)
+        except (UpstreamError, StoreError) as error:
+            _log.warning(
+                "no newer index can be had, a stale one is served", project=stored.project, reason=error.message
+            )
             return _present(Obtained(stored, "stale"))
 
     async def at_hand(self, asked: Asked) -> bool:
@@ -148,11 +156,18 @@ class Documents:
             self._flight(asked)
 
     def place(self, index: Index, document: StoredDocument) -> Stored:
-        """The document as the parser takes it."""
+        """The document as the parser takes it, with what a person has put back into it."""
         assert document.digest is not None, "a document without bytes is not parsed"
         path = str(self._store.path(document.digest))
         return Stored(
-            document.ecosystem, index, path, document.digest, document.size, document.media_type, document.url
+            document.ecosystem,
+            index,
+            path,
+            document.digest,
+            document.size,
+            document.media_type,
+            document.url,
+            self._takedowns.restored(document.ecosystem, document.upstream, document.project),
         )
 
     async def forget(self, key: str) -> None:
@@ -194,7 +209,7 @@ class Documents:
         if stored is not None:
             self._known[key] = stored
             if len(self._known) > KNOWN_DOCUMENTS:
-                self._known.popitem(last=False)
+                self._retry_at.pop(self._known.popitem(last=False)[0], None)
 
     async def _insist(self, asked: Asked) -> Obtained:
         """Wait for the document; who joined a fetch that was under way and failed tries once for itself."""
@@ -220,7 +235,7 @@ class Documents:
         self._flights.pop(key, None)
         if task.cancelled() or (error := task.exception()) is None:
             self._retry_at.pop(key, None)
-        elif isinstance(error, UpstreamError):
+        elif isinstance(error, UpstreamError | StoreError) and key in self._known:
             self._retry_at[key] = time.monotonic() + RETRY_STALE_S
 
     async def _refresh(self, asked: Asked, asked_at: float) -> Obtained:
@@ -239,8 +254,9 @@ class Documents:
             os.close(lock)
 
     async def _attempt(self, asked: Asked, stored: StoredDocument | None) -> Obtained:
-        if stored is not None and (stored.digest is None or not self._store.has(stored.digest)):
-            stored = stored if stored.state == "missing" else None
+        if stored is not None and not self._here(stored):
+            # Evicted: there is nothing to revalidate, but what was there and is gone now was taken down all the same.
+            stored = dataclasses.replace(stored, etag="", last_modified="")
         for number in range(1, self._attempts + 1):
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -291,9 +307,17 @@ class Documents:
         if summary.file_bases:
             await self._on_file_bases(asked.upstream, summary.file_bases)
         seen_at = stored.fetched_at if stored is not None else now
-        was_gone = stored is not None and stored.state == "gone"
+        was_gone = stored is not None and stored.state != "ok"
         # Before the new index is saved: a crash in between then leads to the same comparison again.
-        await self._takedowns.compare(asked.upstream, asked.index.project, summary, seen_at, was_gone=was_gone)
+        if asked.lists_files:
+            await self._takedowns.compare(
+                asked.upstream,
+                asked.index.project,
+                summary,
+                seen_at,
+                lambda versions: self._excerpts(asked, stored, versions),
+                was_gone=was_gone,
+            )
         await self._save(document)
         return Obtained(document, "miss")
 
@@ -303,6 +327,18 @@ class Documents:
             before = None
         return await self._parser.summarise(self.place(asked.index, new), before)
 
+    async def _excerpts(
+        self, asked: Asked, stored: StoredDocument | None, versions: tuple[str, ...]
+    ) -> dict[str, Excerpt]:
+        """What the older index says of releases that are gone; a block does not depend on it."""
+        if stored is None or stored.digest is None:
+            return {}
+        try:
+            return await self._parser.excerpts(self.place(asked.index, stored), versions)
+        except MainstayError as error:
+            _log.warning("unblocked, these releases would not be listed", versions=versions[:20], reason=error.message)
+            return {}
+
     async def _confirm(self, stored: StoredDocument) -> StoredDocument:
         document = dataclasses.replace(stored, checked_at=time.time(), state="ok")
         await self._save(document)
@@ -311,11 +347,12 @@ class Documents:
     async def _missing(self, asked: Asked, stored: StoredDocument | None) -> StoredDocument:
         """Upstream has no such document. One that was there is gone: its bytes are kept, its releases blocked."""
         now = time.time()
-        if stored is not None and stored.state in ("ok", "gone"):
+        document: StoredDocument | None = None
+        if stored is not None and stored.state in ("ok", "gone") and asked.lists_files:
             if stored.state == "ok":
                 await self._takedowns.project_gone(asked.upstream, asked.index.project)
             document = dataclasses.replace(stored, checked_at=now, state="gone")
-        else:
+        if document is None or not self._here(document):
             ids = (asked.upstream.ecosystem.id, asked.upstream.id, asked.index.project)
             document = StoredDocument(
                 asked.key, *ids, asked.url, asked.index.accept, None, 0, "", "", "", now, now, "missing"

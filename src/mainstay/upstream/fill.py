@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,9 +100,11 @@ class Fill:
         """It is stored, or has failed."""
         self.outcome = outcome
         if isinstance(outcome, StoredArtifact):
-            self.written_bytes = outcome.size
-            if self._opened is None and (number := self._open_blob(outcome.digest)) is not None:
-                self._opened = _Opened(number)
+            try:
+                self._take_over(outcome)
+            except StoreError as error:
+                # Told to those who wait: raised here it would leave them waiting for ever.
+                self.outcome = error
         elif self.head is None or not self.head.verified:
             # Verified bytes that could not be stored are still good for those who wait for them.
             self._opened = None
@@ -159,7 +161,7 @@ class Fill:
             elif at > start:
                 raise UpstreamError("upstream's file changed while it was being sent.")
             else:
-                head = self._begin_anew(end)
+                head = self._begin_anew(head)
 
     def _readable(self) -> int:
         head = self.head
@@ -168,12 +170,33 @@ class Fill:
         total = head.total_bytes if head.total_bytes is not None else self.written_bytes
         return max(0, min(self.written_bytes, total - HELD_BACK_BYTES))
 
-    def _begin_anew(self, end: int) -> Head:
-        """The head of the new run, for a reader that has given nothing out yet."""
+    def _begin_anew(self, before: Head) -> Head:
+        """The head of the new run, for a reader that has given nothing out yet but has announced a length."""
         head = self.head
-        if head is None or head.total_bytes is None or end > head.total_bytes:
+        if head is None or head.total_bytes != before.total_bytes:
             raise UpstreamError("upstream's file changed before it was sent.")
         return head
+
+    def _take_over(self, stored: StoredArtifact) -> None:
+        """Have readers go on with the published bytes, where these are the ones that they began with."""
+        head = self.head
+        if self._opened is None or head is None or not head.verified:
+            number = self._open_blob(stored.digest)
+            blob = None if number is None else _Opened(number)
+            if head is not None and not head.verified and not (blob and self._same_file(blob, head, stored)):
+                # Between two looks at another worker's fill it failed, began anew and ended: what was read is void.
+                self.head = Head(head.url, stored.size, run=head.run + 1, verified=True)
+                self._opened = None
+            self._opened = self._opened or blob
+        self.written_bytes = stored.size
+
+    def _same_file(self, blob: _Opened, head: Head, stored: StoredArtifact) -> bool:
+        """Whether the part that is read here was published: it keeps its inode."""
+        return (
+            self._opened is not None
+            and head.total_bytes in (None, stored.size)
+            and os.path.samestat(os.fstat(self._opened.number), os.fstat(blob.number))
+        )
 
     def _same_run(self, head: Head) -> bool:
         return self.head is not None and self.head.run == head.run
@@ -230,6 +253,3 @@ async def watch(fill: Fill, files: HeadFile, acquire: Callable[[], int | None]) 
                 fill.grown(head.total_bytes)
         await asyncio.sleep(WATCH_INTERVAL_S)
     return lock
-
-
-Download = Callable[[Fill, HeadFile], Awaitable[StoredArtifact]]

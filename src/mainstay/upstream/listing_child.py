@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from typing import Any, BinaryIO
@@ -14,6 +15,7 @@ from mainstay.model import Artifact
 from mainstay.upstream.listings import Opened, Plan, Stored
 
 NICENESS = 15
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ONE_AT_A_TIME = 1
 
 
@@ -26,6 +28,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     artifact: Artifact | None = None
     plan: Plan | None = None
     out: str = ""
+    versions: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,13 +58,16 @@ def answer(opened: Opened, job: Job) -> Answer:
     except MainstayError as error:
         return Answer(error="NotFound" if isinstance(error, NotFound) else type(error).__name__, message=error.message)
     except OSError as error:
-        return Answer(error="OSError", message=str(error))
+        kind = "StoreFull" if error.errno in NO_SPACE else "OSError"
+        return Answer(error=kind, message=f"{error.strerror or error}.")
 
 
 def _call(opened: Opened, job: Job) -> Any:
     match job.call:
         case "summarise":
             return opened.summarise(job.stored, job.old)
+        case "excerpts":
+            return opened.excerpts(job.stored, job.versions)
         case "find" if job.artifact is not None:
             return opened.find(job.stored, job.artifact)
         case "render" if job.plan is not None:

@@ -19,14 +19,30 @@ from isal import igzip
 
 from mainstay.ecosystems import ecosystems
 from mainstay.errors import UnsupportedDocument
-from mainstay.model import Artifact, Document, File, Index, Link, Listing, Release, Source
+from mainstay.model import Artifact, Document, File, Index, Keep, Link, Listing, Release, Source
 
 SMALL_BYTES = 512 * 1024
 _NO_INDEX = re.compile(r"\s*(?:image|audio|video|font|model)/|\s*application/(?:zip|gzip|pdf|x-tar)\b", re.IGNORECASE)
 
 
+class Excerpt(msgspec.Struct, frozen=True):
+    """What an older index said of one release: an index of its own, kept with the block that a person lifted since."""
+
+    media_type: str
+    url: str
+    body: bytes
+    version: str = ""
+    filename: str = ""
+    """The one file that is to come back, "" for all of the release."""
+
+    def brings_back(self, file: File) -> bool:
+        """Whether the file is one that the person wants."""
+        return self.version == file.version and self.filename in ("", file.filename)
+
+
 class Stored(msgspec.Struct, frozen=True):
-    """Where the bytes of one index are, what upstream called them and where they came from."""
+    """Where the bytes of one index are, what upstream called them and where they came from. `excerpts` are what is to
+    be listed though upstream dropped it."""
 
     ecosystem: str
     index: Index
@@ -35,6 +51,7 @@ class Stored(msgspec.Struct, frozen=True):
     size_bytes: int
     media_type: str
     url: str
+    excerpts: tuple[Excerpt, ...] = ()
 
     @property
     def small(self) -> bool:
@@ -122,12 +139,21 @@ class Opened:
             return Summary(Gone(), frozenset(), frozenset(), bases)
         before = self._old_releases(old)
         old_versions, old_filenames = _contents(before)
-        gone = _gone(before, versions, filenames, old.media_type == new.media_type)
+        gone = _gone(before, versions, filenames, _essence(old) == _essence(new))
         return Summary(gone, versions - old_versions, filenames - old_filenames, bases)
+
+    def excerpts(self, stored: Stored, versions: Sequence[str]) -> dict[str, Excerpt]:
+        """What the index says of each of these releases. Raises as `listing`."""
+        listing, form = self.listing(stored), _listed_by(stored).form
+        found = {}
+        for version in versions:
+            document = listing.render(_only(version), _stay, form)
+            found[version] = Excerpt(document.media_type, stored.url, document.body, version)
+        return found
 
     def find(self, stored: Stored, artifact: Artifact) -> File | None:
         """The file that `artifact` names, its address absolute."""
-        return self.listing(stored).find(artifact)
+        return self._whole(stored).find(artifact)
 
     def render(self, stored: Stored, plan: Plan, out: BinaryIO | None) -> Rendered:
         """Render to `out`, or to memory where it is None.
@@ -137,13 +163,22 @@ class Opened:
         """
         ecosystem = ecosystems()[stored.ecosystem]
         link = _link(stored, plan)
-        document = self.listing(stored).render(lambda release: release.version not in plan.denied, link, plan.form)
+        document = self._whole(stored).render(lambda release: release.version not in plan.denied, link, plan.form)
         if out is None:
             body = b"".join(document.pieces)
             etag = hashlib.sha256(body).hexdigest()[:32]
             body = igzip.compress(body, 1, mtime=0) if plan.gzip else body
             return Rendered(document.media_type, _etag(etag, plan), len(body), document.headers, body)
         return _write(document, plan, out, ecosystem.id)
+
+    def _whole(self, stored: Stored) -> Listing:
+        """The listing with what a person wants back in it; comparisons with upstream are made without."""
+        listing = self.listing(stored)
+        for excerpt in stored.excerpts:
+            source = Source(excerpt.body, excerpt.media_type, excerpt.url)
+            older = ecosystems()[stored.ecosystem].open(_listed_by(stored), source)
+            listing = listing.restored(older, excerpt.brings_back)
+        return listing
 
     def _old_releases(self, old: Stored) -> Sequence[Release]:
         try:
@@ -171,9 +206,22 @@ def _etag(name: str, plan: Plan) -> str:
 
 def _link(stored: Stored, plan: Plan) -> Link:
     if plan.base is None:
-        return lambda file: file.url
+        return _stay
     ecosystem, base = ecosystems()[stored.ecosystem], plan.base
     return lambda file: base + ecosystem.path(file)
+
+
+def _only(version: str) -> Keep:
+    return lambda release: release.version == version
+
+
+def _stay(file: File) -> str:
+    return file.url
+
+
+def _listed_by(stored: Stored) -> Index:
+    """The index that lists the project's files, of which `stored` may be a part or another form."""
+    return ecosystems()[stored.ecosystem].index_of(Artifact(stored.index.project, "", "", "", ""))
 
 
 def _contents(releases: Iterable[Release]) -> tuple[frozenset[str], frozenset[str]]:
@@ -191,12 +239,18 @@ def _gone(old: Iterable[Release], versions: frozenset[str], filenames: frozenset
     lost_versions: list[str] = []
     lost_files: list[tuple[str, str]] = []
     for release in old:
-        if release.version not in versions:
-            if release.filenames or same_type:
-                lost_versions.append(release.version)
-        else:
-            lost_files += [(release.version, name) for name in release.filenames if name not in filenames]
-    return Gone(tuple(lost_versions), tuple(lost_files) if filenames else ())
+        lost = [(release.version, name) for name in release.filenames if name not in filenames]
+        # A release of which a file is left is there, though another file may spell its version otherwise now.
+        if release.version in versions or len(lost) < len(release.filenames):
+            lost_files += lost
+        elif release.filenames or same_type:
+            lost_versions.append(release.version)
+    return Gone(tuple(lost_versions), tuple(lost_files))
+
+
+def _essence(stored: Stored) -> str:
+    """The media type without its parameters (RFC 9110, section 8.3.1)."""
+    return stored.media_type.partition(";")[0].strip().lower()
 
 
 def _bases(files: Iterable[File]) -> tuple[str, ...]:

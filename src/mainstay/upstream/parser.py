@@ -15,7 +15,7 @@ from mainstay.errors import MainstayError, NotFound, StoreError, StoreFull, Unsu
 from mainstay.model import Artifact, File
 from mainstay.telemetry.log import get_logger
 from mainstay.upstream.listing_child import Answer, Job
-from mainstay.upstream.listings import Opened, Plan, Rendered, Stored, Summary
+from mainstay.upstream.listings import Excerpt, Opened, Plan, Rendered, Stored, Summary
 
 REMEMBERED_BYTES = 16 * 1024 * 1024
 LINE_BYTES = 64 * 1024 * 1024
@@ -57,6 +57,16 @@ class Parser:
         if new.small and (old is None or old.small):
             return self._opened.summarise(new, old)
         return await self._ask(Job("summarise", new, old=old), Summary)
+
+    async def excerpts(self, stored: Stored, versions: tuple[str, ...]) -> dict[str, Excerpt]:
+        """What the index says of each of these releases.
+
+        Raises:
+            UnsupportedDocument: its bytes are not there any more, or are damaged.
+        """
+        if stored.small:
+            return self._opened.excerpts(stored, versions)
+        return await self._ask(Job("excerpts", stored, versions=versions), dict[str, Excerpt])
 
     async def find(self, stored: Stored, artifact: Artifact) -> File | None:
         """The file that `artifact` names, or None."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from mainstay.errors import UpstreamUnavailable
 
 LONGEST_REST_S = 3600.0
+SHORTEST_REST_S = 0.001
 LONGEST_OWN_REST_S = 60.0
 FAILURES_BEFORE_REST = 8
 PROBE_LEASE_S = 5.0
@@ -45,6 +46,9 @@ class Rests(Protocol):
 
     def set_rest(self, upstream: str, until: float) -> None:
         """Have it rest until then."""
+
+    def replace_rest(self, upstream: str, seen: float, until: float) -> bool:
+        """Have it rest until then, unless the time is no longer the one that was seen."""
 
 
 def load_budget(ecosystem: str, workers: int) -> Budget:
@@ -109,8 +113,8 @@ class Breaker:
         """Seconds of rest left."""
         return max(0.0, self._rests.rest_until(self._upstream) - time.time())
 
-    def admit(self) -> None:
-        """Pass, or take the probe.
+    def check(self) -> float:
+        """Pass where it does not rest; returns the rest time that has gone by, 0 where there was none.
 
         Raises:
             UpstreamUnavailable: resting, with the time left.
@@ -122,27 +126,44 @@ class Breaker:
                 hint=f"Try again in {max(1, round(until - now))} s.",
                 retry_after_s=max(1.0, until - now),
             )
-        if until:
-            self._lease = now + PROBE_LEASE_S
-            self._rests.set_rest(self._upstream, self._lease)
+        return until
 
-    def succeeded(self) -> None:
-        """Upstream answered as it should."""
-        self._failures, self._next_rest_s = 0, 1.0
+    def admit(self) -> None:
+        """Pass, or take the probe, in the moment of asking.
+
+        Raises:
+            UpstreamUnavailable: resting, with the time left.
+        """
+        while until := self.check():
+            lease = time.time() + PROBE_LEASE_S
+            if self._rests.replace_rest(self._upstream, until, lease):
+                self._lease = lease
+                return
+
+    def answered(self) -> None:
+        """Upstream answers: a probe need not wait for the end of a long body to let others pass."""
         # A reply that was under way when upstream asked for rest does not end it: the probe's does.
         if self._rests.rest_until(self._upstream) == self._lease > 0:
             self._rests.set_rest(self._upstream, 0.0)
+
+    def succeeded(self) -> None:
+        """A reply has come whole, so that failures are counted from none."""
+        self.answered()
+        self._failures, self._next_rest_s = 0, 1.0
 
     def failed(self, retry_after_s: float | None = None, *, overloaded: bool = False) -> None:
         """Upstream failed. With a Retry-After it rests that long; overloaded (429) or failing again and again, for a
         growing time of our own choosing, with jitter so that many gateways do not come back together."""
         self._failures += 1
-        resting = self._rests.rest_until(self._upstream)
+        resting, now = self._rests.rest_until(self._upstream), time.time()
         probing = resting == self._lease > 0
         if retry_after_s is None and not overloaded and not probing and self._failures < FAILURES_BEFORE_REST:
+            return
+        if retry_after_s is None and not probing and resting > now:
+            # It was under way when the rest began: one trouble, however many requests it meets, is one rest.
             return
         if retry_after_s is None:
             retry_after_s = self._next_rest_s * random.uniform(0.75, 1.25)  # noqa: S311
             self._next_rest_s = min(self._next_rest_s * 2, LONGEST_OWN_REST_S)
-        until = time.time() + retry_after_s
-        self._rests.set_rest(self._upstream, max(until, time.time() + 0.001, 0.0 if probing else resting))
+        until = now + max(retry_after_s, SHORTEST_REST_S)
+        self._rests.set_rest(self._upstream, until if probing else max(until, resting))

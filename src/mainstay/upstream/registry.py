@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from mainstay.config import UpstreamSetting
 from mainstay.ecosystems.base import Ecosystem, PrivateNames
-from mainstay.errors import ConfigError
-from mainstay.upstream.client import host_and_port, origin_of
+from mainstay.errors import ConfigError, NotFound
+from mainstay.upstream.addresses import host_and_port, origin_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,16 @@ class Upstream:
     def host(self) -> str:
         """The host that the operator chose, and that is therefore never refused as internal."""
         return urlsplit(self.url).hostname or ""
+
+    def base(self, role: str) -> str:
+        """The base URL of a role.
+
+        Raises:
+            NotFound: this registry's address does not tell where it has such things.
+        """
+        if role not in self.bases:
+            raise NotFound(f"{self.id} has no known place for this kind of document.")
+        return self.bases[role]
 
     def claims(self, project: str) -> bool:
         """Whether `project` belongs to this upstream alone."""
@@ -85,6 +95,10 @@ class Registry:
         upstreams = self.of(ecosystem)
         claiming = tuple(upstream for upstream in upstreams if upstream.claims(project))
         return claiming[:1] or tuple(upstream for upstream in upstreams if not upstream.namespaces)
+
+    def claimed(self, ecosystem: str, names: tuple[str, ...]) -> str:
+        """The first of `names` that belongs to an upstream of its own, or ""."""
+        return next((name for name in names if any(upstream.claims(name) for upstream in self.of(ecosystem))), "")
 
     def private_names(self, ecosystem: str, asked: Upstream) -> PrivateNames:
         """The names that must not be sent to `asked`, because another upstream claims them."""

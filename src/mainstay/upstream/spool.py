@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from io import FileIO
+from typing import Any
 
 from isal import isal_zlib
 
@@ -40,20 +42,20 @@ class Spool:
         path = self._store.temporary()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(path.unlink, missing_ok=True)
-            file: BinaryIO | None = None
+            file: FileIO | None = None
             async for chunk in reply.chunks():
                 for piece in inflate.pieces(chunk):
                     self._add(piece)
                     if len(self._buffer) > MEMORY_BYTES:
                         if file is None:
                             await stack.enter_async_context(self._large)
-                            file = stack.enter_context(path.open("wb"))
+                            with _storing():
+                                file = stack.enter_context(path.open("wb", buffering=0))
                         await self._spill(file)
             inflate.check_end()
             if file is None:
                 return await asyncio.to_thread(self._store.save, bytes(self._buffer)), self._size
             await self._spill(file)
-            file.close()
             return await asyncio.to_thread(self._store.adopt, path)
 
     def _add(self, piece: bytes) -> None:
@@ -62,13 +64,26 @@ class Spool:
             raise TooLarge(f"upstream sends an index of more than {self._max_bytes} bytes (cache.max_document).")
         self._buffer += piece
 
-    async def _spill(self, file: BinaryIO) -> None:
+    async def _spill(self, file: FileIO) -> None:
         data = bytes(self._buffer)
         self._buffer.clear()
-        try:
-            await asyncio.to_thread(file.write, data)
-        except OSError as error:
-            raise StoreFull(f"the data folder cannot take more: {error.strerror or error}.") from error
+        with _storing():
+            await asyncio.to_thread(_write, file, data)
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+@contextlib.contextmanager
+def _storing() -> Iterator[None]:
+    """Turn a disk's errors into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreFull(f"the data folder cannot take more: {error.strerror or error}.") from error
 
 
 class _Inflate:

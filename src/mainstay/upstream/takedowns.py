@@ -6,18 +6,20 @@ from __future__ import annotations
 import getpass
 import time
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import msgspec
 from packageurl import PackageURL
 
 from mainstay.config import Config
 from mainstay.db.engine import Database
-from mainstay.db.takedowns import Takedown, lift_takedowns, load_takedowns, record_takedowns
+from mainstay.db.takedowns import Takedown, lift_takedowns, load_restored, load_takedowns, record_takedowns
 from mainstay.errors import ConfigError
 from mainstay.store.shared import Shared
 from mainstay.telemetry.log import get_logger
-from mainstay.upstream.listings import Summary
+from mainstay.upstream.listings import Excerpt, Summary
 from mainstay.upstream.registry import Upstream
 
 _log = get_logger(__name__)
@@ -51,6 +53,7 @@ class Takedowns:
         self._shared = shared
         self._generation = -1
         self._blocks: dict[tuple[str, str, str], Blocks] = {}
+        self._restored: dict[tuple[str, str, str], tuple[Excerpt, ...]] = {}
 
     async def current(self) -> int:
         """Bring the blocks up to date where any worker, or `mainstay unblock`, changed them; the generation."""
@@ -59,11 +62,16 @@ class Takedowns:
             grouped: dict[tuple[str, str, str], list[Takedown]] = defaultdict(list)
             for entry in await self._database.read(load_takedowns):
                 grouped[entry.ecosystem, entry.upstream, entry.project].append(entry)
-            self._blocks = {
+            blocks = {
                 key: Blocks(tuple(entries), frozenset(entry.version for entry in entries if not entry.filename))
                 for key, entries in grouped.items()
             }
-            self._generation = generation
+            restored: dict[tuple[str, str, str], tuple[Excerpt, ...]] = {}
+            for entry in await self._database.read(load_restored):
+                key = entry.ecosystem, entry.upstream, entry.project
+                restored[key] = (*restored.get(key, ()), _excerpt(entry))
+            # All at once, with no wait in between: what is rendered meanwhile is by the old rules or by the new.
+            self._blocks, self._restored, self._generation = blocks, restored, generation
         return generation
 
     def of(self, upstream: Upstream, project: str) -> Blocks:
@@ -72,13 +80,24 @@ class Takedowns:
             return NO_BLOCKS
         return self._blocks.get((upstream.ecosystem.id, upstream.id, project), NO_BLOCKS)
 
+    def restored(self, ecosystem: str, upstream: str, project: str) -> tuple[Excerpt, ...]:
+        """What is to be listed though upstream dropped it, because a person wants it."""
+        return self._restored.get((ecosystem, upstream, project), ())
+
     async def compare(
-        self, upstream: Upstream, project: str, summary: Summary, seen_at: float, *, was_gone: bool
+        self,
+        upstream: Upstream,
+        project: str,
+        summary: Summary,
+        seen_at: float,
+        excerpts: Callable[[tuple[str, ...]], Awaitable[dict[str, Excerpt]]],
+        *,
+        was_gone: bool,
     ) -> None:
         """Block what a newer valid index no longer lists; lift what it lists again.
 
-        `seen_at` is when the older index was fetched: a block that a person lifted after that stays lifted. `was_gone`:
-        upstream had said that the project is not there.
+        `seen_at` is when the older index was fetched: a block that a person lifted after that stays lifted. `excerpts`
+        tells what the older index said of some releases. `was_gone`: upstream had said that the project is not there.
         """
         await self.current()
         ids = (upstream.ecosystem.id, upstream.id, project)
@@ -86,8 +105,13 @@ class Takedowns:
         lost = [(version, "") for version in summary.gone.versions] + list(summary.gone.files)
         if not lost and not back:
             return
-        reason = "upstream no longer lists it"
-        entries = [Takedown(*ids, version, name, reason, _evidence(seen_at), time.time()) for version, name in lost]
+        reason, now = "upstream no longer lists it", time.time()
+        kept = await excerpts(tuple(dict.fromkeys(version for version, _ in lost))) if lost else {}
+        said = {version: msgspec.msgpack.encode(excerpt) for version, excerpt in kept.items()}
+        entries = [
+            Takedown(*ids, version, name, reason, _evidence(seen_at), now, excerpt=said.get(version))
+            for version, name in lost
+        ]
         await self._database.run(record_takedowns, entries, back, seen_at)
         self._shared.bump()
         for entry in entries:
@@ -116,6 +140,8 @@ def lift_blocks(config: Config, text: str) -> int:
     except ValueError as error:
         raise ConfigError(f"{text!r} is not a package URL: {error}.", hint="Write pkg:TYPE/NAME@VERSION.") from error
     project = f"{purl.namespace}/{purl.name}" if purl.namespace else purl.name
+    if not config.data_path.is_dir():
+        raise ConfigError(f"there is no data folder {config.data_path}.", hint="Name the gateway's own with --data.")
     database = Database.open(config.data_path)
     try:
         lifted = database.run_sync(lift_takedowns, purl.type, project, purl.version, getpass.getuser(), time.time())
@@ -124,6 +150,11 @@ def lift_blocks(config: Config, text: str) -> int:
     if lifted:
         Shared(config.data_path / "shared.bin").bump()
     return lifted
+
+
+def _excerpt(entry: Takedown) -> Excerpt:
+    excerpt = msgspec.msgpack.decode(entry.excerpt or b"", type=Excerpt)
+    return msgspec.structs.replace(excerpt, filename=entry.filename)
 
 
 def _is_back(entry: Takedown, summary: Summary, was_gone: bool) -> bool:

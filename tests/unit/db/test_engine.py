@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 
 from mainstay.db.blobs import load_total, save_blob
 from mainstay.db.engine import Database
-from mainstay.db.generation import bump_generation, load_generation
 from mainstay.errors import DataFolderError, StoreError, StoreFull
 from unit.children import child, run
 
@@ -18,15 +17,15 @@ BUMP = """
 import sys
 from pathlib import Path
 from mainstay.db.engine import Database
-from mainstay.db.generation import bump_generation, load_generation
+from mainstay.db.blobs import load_total, save_blob
+def bump(connection):
+    save_blob(connection, "counter", load_total(connection) + 1, 1.0)
+    return load_total(connection)
 database = Database.open(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-def read_then_write(connection):
-    load_generation(connection)
-    bump_generation(connection)
 for _ in range(100):
-    database.run_sync(read_then_write)
+    database.run_sync(bump)
 database.close()
 print("done", flush=True)
 """
@@ -34,12 +33,15 @@ BUMP_FOREVER = """
 import sys
 from pathlib import Path
 from mainstay.db.engine import Database
-from mainstay.db.generation import bump_generation
+from mainstay.db.blobs import load_total, save_blob
+def bump(connection):
+    save_blob(connection, "counter", load_total(connection) + 1, 1.0)
+    return load_total(connection)
 database = Database.open(Path(sys.argv[1]))
-database.run_sync(bump_generation)
+database.run_sync(bump)
 print("ready", flush=True)
 while True:
-    print(database.run_sync(bump_generation), flush=True)
+    print(database.run_sync(bump), flush=True)
 """
 IMPORTED = """
 import sys
@@ -50,22 +52,28 @@ print("alembic" in sys.modules)
 """
 
 
+def bump(connection: Connection) -> int:
+    """Count up in one transaction, by reading and then writing; returns the new count, which `load_total` reads."""
+    save_blob(connection, "counter", load_total(connection) + 1, 1.0)
+    return load_total(connection)
+
+
 async def test_a_function_runs_in_a_transaction_that_is_kept(database: Database) -> None:
     """The result comes back and the next transaction sees what was written."""
-    assert await database.run(bump_generation) == 1
-    assert await database.read(load_generation) == 1
+    assert await database.run(bump) == 1
+    assert await database.read(load_total) == 1
 
 
 async def test_a_function_that_raises_changes_nothing(database: Database) -> None:
     """Its exception comes out as it is, and its writes are undone."""
 
     def fail(connection: Connection) -> None:
-        bump_generation(connection)
+        bump(connection)
         raise LookupError("no")
 
     with pytest.raises(LookupError, match="no"):
         await database.run(fail)
-    assert await database.read(load_generation) == 0
+    assert await database.read(load_total) == 0
 
 
 async def test_the_event_loop_is_free_while_a_function_runs(database: Database) -> None:
@@ -95,14 +103,14 @@ def test_two_processes_write_at_once_and_lose_nothing(database: Database, tmp_pa
         for process in (one, two):
             assert process.stdout is not None
             assert process.stdout.readline() == "done\n"
-    assert database.read_sync(load_generation) == 200
+    assert database.read_sync(load_total) == 200
 
 
 def test_a_reader_does_not_wait_for_a_writer(database: Database, tmp_path: Path) -> None:
     """While another connection holds a write transaction open, reading goes on."""
     other = sqlite3.connect(tmp_path / "mainstay.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    assert database.read_sync(load_generation) == 0
+    assert database.read_sync(load_total) == 0
     other.execute("ROLLBACK")
     other.close()
 
@@ -116,7 +124,7 @@ def test_a_process_killed_while_writing_leaves_a_sound_database(tmp_path: Path) 
         process.kill()
         process.wait()
     database = Database.open(tmp_path)
-    assert database.read_sync(load_generation) >= told
+    assert database.read_sync(load_total) >= told
     assert database.read_sync(lambda connection: connection.exec_driver_sql("PRAGMA integrity_check").scalar()) == "ok"
     database.close()
 
@@ -158,7 +166,7 @@ def test_a_wrong_statement_is_a_store_error(database: Database) -> None:
 def test_closing_waits_for_what_was_asked_and_can_be_repeated(tmp_path: Path) -> None:
     """Nothing submitted before is lost."""
     database = Database.open(tmp_path)
-    futures = [database._submit(database._write, bump_generation) for _ in range(20)]
+    futures = [database._submit(database._write, bump) for _ in range(20)]
     database.close()
     database.close()
     assert [future.result() for future in futures] == list(range(1, 21))

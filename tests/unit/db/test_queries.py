@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection
 
+from mainstay.db import blobs
 from mainstay.db.artifacts import StoredArtifact, load_artifact, load_project_artifacts, save_artifact
 from mainstay.db.blobs import (
+    BlobCatalog,
     adopt_blobs,
+    delete_absences,
     delete_blobs,
     load_coldest,
     load_digests,
@@ -16,12 +19,18 @@ from mainstay.db.blobs import (
     save_blob,
     touch_blobs,
 )
-from mainstay.db.documents import StoredDocument, load_document, load_project_documents, save_document, touch_document
+from mainstay.db.documents import StoredDocument, load_document, save_document, touch_document
 from mainstay.db.engine import Database
-from mainstay.db.generation import bump_generation, load_generation
 from mainstay.db.origins import Origin, load_origins, save_origins
 from mainstay.db.renderings import StoredRendering, load_rendering, save_rendering
-from mainstay.db.takedowns import Takedown, lift_takedowns, load_project_takedowns, load_takedowns, save_takedown
+from mainstay.db.takedowns import (
+    Takedown,
+    lift_takedowns,
+    load_project_takedowns,
+    load_takedowns,
+    record_takedowns,
+    save_takedown,
+)
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 IDS = ("eco", "https://registry.example/", "flask")
@@ -34,19 +43,18 @@ TAKEDOWN = Takedown(*IDS, "1.0", "", "gone from the index", "evidence", 5.0)
 
 
 def test_documents_are_saved_replaced_and_found(database: Database) -> None:
-    """By key and by project; a missing one has no digest."""
+    """By key; a missing one has no digest."""
 
     def work(connection: Connection) -> None:
         assert load_document(connection, "d1") is None
         save_document(connection, DOCUMENT)
         save_document(connection, replace(DOCUMENT, key="d2", digest=None, state="missing"))
-        save_document(connection, replace(DOCUMENT, key="d3", project="other"))
         assert load_document(connection, "d1") == DOCUMENT
         newer = replace(DOCUMENT, etag='"2"', digest=B)
         save_document(connection, newer)
         assert load_document(connection, "d1") == newer
-        found = load_project_documents(connection, *IDS)
-        assert [(entry.key, entry.digest, entry.state) for entry in found] == [("d1", B, "ok"), ("d2", None, "missing")]
+        missing = load_document(connection, "d2")
+        assert missing is not None and (missing.digest, missing.state) == (None, "missing")
 
     database.run_sync(work)
 
@@ -103,7 +111,7 @@ def test_deleting_a_blob_forgets_what_points_at_it(database: Database) -> None:
         for digest in (A, B):
             save_blob(connection, digest, 10, 1.0)
         delete_blobs(connection, iter([A]))
-        assert load_digests(connection) == {B}
+        assert load_digests(connection, "", 9) == [B]
         assert load_document(connection, "d1") is None
         assert load_document(connection, "none") is not None
         assert load_artifact(connection, "a1") is None
@@ -125,6 +133,27 @@ def test_the_coldest_blobs_come_first_without_pinned_and_recent_ones(database: D
         pin_blob(connection, "blob5", False)
         assert load_coldest(connection, 9.0, 1) == [("blob5", 5)]
         assert load_total(connection) == 15
+
+    database.run_sync(work)
+
+
+def test_digests_are_read_in_pages(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every one is found, whether a page is full or not."""
+    monkeypatch.setattr(blobs, "_PAGE", 3)
+    for count in range(8):
+        assert BlobCatalog(database).load_digests() == {f"sha256:{number}" for number in range(count)}
+        database.run_sync(save_blob, f"sha256:{count}", 1, 1.0)
+
+
+def test_old_absences_are_forgotten(database: Database) -> None:
+    """Names that upstream does not have would else fill the table; what is held, and what is news, stays."""
+
+    def work(connection: Connection) -> None:
+        for key, digest, checked_at in (("old", None, 1.0), ("new", None, 9.0), ("held", A, 1.0)):
+            save_document(connection, replace(DOCUMENT, key=key, digest=digest, checked_at=checked_at))
+        delete_absences(connection, 5.0)
+        left = [key for key in ("old", "new", "held") if load_document(connection, key) is not None]
+        assert left == ["new", "held"]
 
     database.run_sync(work)
 
@@ -198,6 +227,24 @@ def test_a_lift_is_of_one_version_or_of_all(database: Database, version: str | N
     database.run_sync(work)
 
 
+def test_bytes_stay_pinned_while_any_block_covers_them(database: Database) -> None:
+    """Lifting the block of one version leaves the bytes that a block of the whole project keeps as evidence."""
+
+    def work(connection: Connection) -> None:
+        save_artifact(connection, ARTIFACT)
+        save_artifact(connection, replace(ARTIFACT, key="a2", version="2.0", filename="g.whl", digest=B))
+        record_takedowns(connection, [TAKEDOWN, replace(TAKEDOWN, version="")], [], 0.0)
+        assert load_coldest(connection, 9.0, 9) == []
+        lift_takedowns(connection, "eco", "flask", "1.0", "ann", 9.0)
+        assert load_coldest(connection, 9.0, 9) == []
+        record_takedowns(connection, [TAKEDOWN], [replace(TAKEDOWN, version="")], 0.0)
+        assert load_coldest(connection, 9.0, 9) == [(B, 10)]
+        lift_takedowns(connection, "eco", "flask", None, "ann", 9.0)
+        assert {digest for digest, _ in load_coldest(connection, 9.0, 9)} == {A, B}
+
+    database.run_sync(work)
+
+
 def test_the_last_upstream_seen_at_a_base_has_it(database: Database) -> None:
     """A base belongs to one upstream."""
 
@@ -212,9 +259,3 @@ def test_the_last_upstream_seen_at_a_base_has_it(database: Database) -> None:
         ]
 
     database.run_sync(work)
-
-
-def test_the_generation_counts_up_from_nothing(database: Database) -> None:
-    """Zero before the first bump."""
-    assert database.read_sync(load_generation) == 0
-    assert [database.run_sync(bump_generation) for _ in range(3)] == [1, 2, 3]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,8 +13,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from mainstay.db import schema_version
+from mainstay.db.blobs import load_total, save_blob
 from mainstay.db.engine import Database
-from mainstay.db.generation import load_generation
 from mainstay.db.schema import metadata
 from mainstay.errors import DataFolderError
 from unit.children import child, names, waits_for_lock
@@ -21,13 +23,15 @@ OPEN = """
 import sys
 from pathlib import Path
 from mainstay.db.engine import Database
-from mainstay.db.generation import bump_generation
+from mainstay.db.blobs import load_total
 print("ready", flush=True)
 sys.stdin.readline()
 database = Database.open(Path(sys.argv[1]))
-print(database.run_sync(bump_generation) > 0, flush=True)
+print(database.read_sync(load_total) == 0, flush=True)
 database.close()
 """
+HEAD = schema_version.known_revisions()[-1]
+FOLLOWING = f"{int(HEAD) + 1:04}"
 
 
 def set_revision(path: Path, revision: str) -> None:
@@ -85,6 +89,70 @@ def test_a_folder_of_a_newer_version_is_refused_with_words(database: Database, t
     assert "--data" in it.value.hint
     assert it.value.exit_code == 3
     assert path.read_bytes() == before
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "{revision}", "{head}"
+def upgrade():
+    op.add_column("blob", sa.Column("note", sa.Text, nullable=False, server_default="added"))
+    {more}
+"""
+
+
+@pytest.fixture
+def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes this version one that knows one revision more; `more` is a statement of its migration."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(schema_version.MIGRATIONS, folder)
+
+    def know(more: str = "") -> None:
+        text = NEXT.format(revision=FOLLOWING, head=HEAD, more=more)
+        (folder / "versions" / f"{FOLLOWING}_next.py").write_text(text)
+        monkeypatch.setattr(schema_version, "MIGRATIONS", folder)
+        schema_version.known_revisions.cache_clear()
+
+    yield know
+    schema_version.known_revisions.cache_clear()
+
+
+def test_a_folder_of_an_older_version_is_migrated_with_what_it_holds(
+    tmp_path: Path, newer: Callable[..., None]
+) -> None:
+    """Rows written by the older version are there afterwards, in the newer schema, and the next start finds it done."""
+    older = Database.open(tmp_path / "data")
+    older.run_sync(save_blob, "sha256:x", 7, 1.0)
+    older.close()
+    newer()
+    for _ in range(2):
+        database = Database.open(tmp_path / "data")
+        row = database.read_sync(lambda c: c.exec_driver_sql("SELECT size, note FROM blob").one())
+        assert tuple(row) == (7, "added")
+        database.close()
+    assert schema_version.load_revision(tmp_path / "data" / "mainstay.db") == FOLLOWING
+
+
+def test_a_migration_that_fails_leaves_the_older_folder_as_it_was(tmp_path: Path, newer: Callable[..., None]) -> None:
+    """The words name the file and both ends; the older version still opens it."""
+    older = Database.open(tmp_path / "data")
+    older.run_sync(save_blob, "sha256:x", 7, 1.0)
+    older.close()
+    newer('op.drop_column("blob", "no_such_column")')
+    with pytest.raises(DataFolderError, match=rf"mainstay\.db cannot be brought to schema {FOLLOWING}"):
+        Database.open(tmp_path / "data")
+    path = tmp_path / "data" / "mainstay.db"
+    assert schema_version.load_revision(path) == HEAD
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM blob").fetchall() == [("sha256:x", 7, 1.0, 0)]
+
+
+def test_the_database_is_for_its_own_user_only(database: Database, tmp_path: Path) -> None:
+    """It names private projects; its companion files too, whatever the folder allows."""
+    database.run_sync(save_blob, "sha256:x", 7, 1.0)
+    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
+    assert set(modes) >= {"mainstay.db", "mainstay.db-wal"}
+    assert not any(modes.values()), modes
 
 
 def test_a_damaged_database_is_refused_with_words(tmp_path: Path) -> None:
@@ -146,7 +214,7 @@ def test_an_interrupted_migration_leaves_nothing_and_is_done_at_the_next_start(
             Database.open(tmp_path)
     assert schema_version.load_revision(tmp_path / "mainstay.db") is None
     database = Database.open(tmp_path)
-    assert database.read_sync(load_generation) == 0
+    assert database.read_sync(load_total) == 0
     database.close()
 
 
@@ -155,6 +223,6 @@ def test_the_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     """Blanks, per cent signs and characters that mean something in a URL are only characters."""
     folder = tmp_path / name
     database = Database.open(folder)
-    assert database.read_sync(load_generation) == 0
+    assert database.read_sync(load_total) == 0
     database.close()
     assert names(folder) == ["mainstay.db", "mainstay.db.lock"]

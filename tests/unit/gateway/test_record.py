@@ -71,7 +71,7 @@ def test_a_kept_reply_counts_as_any_other_hit(recorder: Recorder, log: Lines) ->
     """The short way and the long way write the same line and the same numbers."""
     recorder.record(NOTE, "hit", 200, 10, SCOPE, 0.0)
     long_way = recorder._metrics.totals()
-    recorder.record_hit(NOTE, recorder.cells(NOTE), 200, 10, SCOPE, 0.0)
+    recorder.record_hit(NOTE, recorder.cells(NOTE), 200, 10, "/pypi/simple/démo/", "192.0.2.1", 0.0)
     short_way = recorder._metrics.totals()
     assert short_way.replies["pypi", "index", "hit"].number == 2 * long_way.replies["pypi", "index", "hit"].number
     assert short_way.saved["pypi", "index", ""].size_bytes == 20

@@ -18,13 +18,14 @@ def test_a_quiet_run():
         upstream_requests=1,
         upstream_bytes=300_000,
         saved_requests=30,
+        saved_bytes=3_100_000,
     )
     assert render_receipt(totals, Journal(), 4.23) == (
         "mainstay: receipt\n"
         "  served            12 files, 3.4 MB in 31 requests\n"
         "  from cache        3.1 MB\n"
         "  from upstream     300.0 kB in 1 request\n"
-        "  upstream saved    30 requests\n"
+        "  upstream saved    30 requests, 3.1 MB\n"
         "  time              4.2 s\n"
     )
 
@@ -53,6 +54,15 @@ def test_everything_worth_knowing_is_there_once():
         "note              docker is not covered\n",
     ):
         assert text.count(part) == 1, part
+
+
+def test_what_a_stranger_sent_starts_no_row_and_says_nothing_to_the_terminal():
+    """A refusal quotes the other side, which may want to look like us."""
+    totals = Totals(refused=("no\n  from upstream     0 B in 0 requests\x1b[2J\x9b1m",))
+    journal = Journal(failures={"h.example:443": "HTTP/1.1 407 \x1b]0;x\x07"})
+    text = render_receipt(totals, journal, 1)
+    assert text.count("\n  from upstream") == 1
+    assert text.replace("\n", "").isprintable()
 
 
 def test_a_host_that_was_asked_is_not_suspected_of_distrust():

@@ -41,9 +41,10 @@ def save(tmp_path):
 def test_without_settings_the_bundle_is_the_systems_store_and_the_authority(save):
     """Tunnelled hosts must be trusted as before."""
     files, own = save({})
-    text = files.bundle.read_bytes()
-    assert text.strip().endswith(own)
-    assert text.count(b"BEGIN CERTIFICATE") > 50
+    for path in (files.bundle, files.openssl):
+        text = path.read_bytes()
+        assert text.strip().endswith(own)
+        assert text.count(b"BEGIN CERTIFICATE") > 50
     ssl.create_default_context(cafile=str(files.bundle))
 
 
@@ -56,9 +57,16 @@ def test_a_single_clients_file_comes_on_top(save, corp, name):
 
 
 def test_ssl_cert_file_replaces_the_systems_store(save, corp):
-    """A user who narrowed the trust down gets no more than that."""
+    """For the clients that go by it: a user who narrowed the trust down gets no more than that."""
     files, own = save({"SSL_CERT_FILE": str(corp[1])})
-    assert files.bundle.read_bytes().split() == corp[0].split() + own.split()
+    assert files.openssl.read_bytes().split() == corp[0].split() + own.split()
+
+
+def test_ssl_cert_file_does_not_take_the_systems_store_from_clients_that_do_not_read_it(save, corp):
+    """git and requests reach a public forge with the system's store, whatever Go or uv were told."""
+    text = save({"SSL_CERT_FILE": str(corp[1])})[0].bundle.read_bytes()
+    assert corp[0] in text
+    assert text.count(b"BEGIN CERTIFICATE") > 50
 
 
 def test_ssl_cert_dir_is_read_and_a_certificate_with_two_names_counts_once(save, corp, tmp_path):
@@ -68,7 +76,7 @@ def test_ssl_cert_dir_is_read_and_a_certificate_with_two_names_counts_once(save,
     shutil.copy(corp[1], folder / "corp.pem")
     (folder / "5a3f.0").symlink_to("corp.pem")
     files, own = save({"SSL_CERT_DIR": f"{folder}:/nonexistent"})
-    assert files.bundle.read_bytes().split() == corp[0].split() + own.split()
+    assert files.openssl.read_bytes().split() == corp[0].split() + own.split()
 
 
 @pytest.mark.parametrize("name", ["pip_cert", "npm_cafile", "yarn_cafile", "cargo_cainfo", "git_cainfo"])

@@ -12,6 +12,7 @@ from mainstay.intercept.variables import CLIENTS, build_environment
 PROXY = "http://127.0.0.1:4711"
 FILES = RunFiles(
     bundle=Path("/run/bundle.pem"),
+    openssl=Path("/run/openssl.pem"),
     node_extra=Path("/run/node-extra.pem"),
     npm_cafile=None,
     yarn_cafile=None,
@@ -35,11 +36,16 @@ def test_each_way_to_name_a_proxy_names_ours(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO"]
+    "name", ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO"]
 )
 def test_each_replacing_variable_gets_the_whole_bundle(name):
     """It holds what the user had."""
     assert build({name: "/corp.pem"})[name] == "/run/bundle.pem"
+
+
+def test_ssl_cert_file_gets_a_file_of_its_own():
+    """Which is as narrow as the user made it."""
+    assert build({"SSL_CERT_FILE": "/corp.pem"})["SSL_CERT_FILE"] == "/run/openssl.pem"
 
 
 def test_node_gets_only_what_it_had_and_the_authority():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mainstay.db.blobs import BlobCatalog, load_digests, pin_blob, save_blob
+from mainstay.db.blobs import BlobCatalog, pin_blob, save_blob
+from mainstay.db.documents import StoredDocument, load_document, save_document
 from mainstay.db.engine import Database
 from mainstay.store.evict import evict
 from mainstay.store.local import LocalStore
@@ -37,7 +38,7 @@ class Stand:
 
     def known(self) -> set[str]:
         """What the catalog knows."""
-        return self.database.read_sync(load_digests)
+        return self.catalog.load_digests()
 
 
 @pytest.fixture
@@ -108,6 +109,18 @@ def test_a_row_without_a_file_goes(stand: Stand) -> None:
     done = evict(stand.store, stand.catalog, 10_000)
     assert (done.lost, done.total_bytes) == (1, 0)
     assert stand.known() == set()
+
+
+def test_a_scan_forgets_what_upstream_did_not_have_long_ago(stand: Stand) -> None:
+    """Each unknown name that is asked for leaves a row; the negative cache needs it for seconds."""
+    for key, age_s in (("old", 90_000), ("new", 1000)):
+        absent = StoredDocument(
+            key, "eco", "u", "p", "url", "", None, 0, "", "", "", 0.0, time.time() - age_s, "missing"
+        )
+        stand.database.run_sync(save_document, absent)
+    evict(stand.store, stand.catalog, 0)
+    assert stand.database.read_sync(load_document, "old") is None
+    assert stand.database.read_sync(load_document, "new") is not None
 
 
 def test_without_a_scan_only_the_catalog_is_asked(stand: Stand) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -78,11 +77,12 @@ def test_a_folder_that_cannot_be_written_is_refused_with_words(tmp_path: Path) -
     assert caught.value.exit_code == 3
 
 
-def test_a_torn_blob_is_replaced_by_a_whole_one(tmp_path: Path) -> None:
-    """A file that lost its end in a power cut does not stay because its name is taken."""
+@pytest.mark.parametrize("harmed", [b"wh", b"\0\0\0\0\0"])
+def test_a_harmed_blob_is_replaced_by_a_whole_one(harmed: bytes, tmp_path: Path) -> None:
+    """A file that lost its end or its bytes in a power cut does not stay because its name is taken."""
     store = LocalStore(tmp_path)
     digest = store.save(b"whole")
-    store.path(digest).write_bytes(b"wh")
+    store.path(digest).write_bytes(harmed)
     store.save(b"whole")
     assert store.path(digest).read_bytes() == b"whole"
     store.close()
@@ -161,10 +161,24 @@ def test_bytes_and_names_are_on_disk_before_publish_returns(tmp_path: Path, monk
     store.close()
 
 
-def test_free_bytes_is_what_the_disk_has_left(tmp_path: Path) -> None:
-    """Within the noise of a disk in use."""
+def test_only_its_own_user_can_read_a_data_folder(tmp_path: Path) -> None:
+    """Private packages lie in it: neither a folder that is made, nor what is put into another, is for all."""
+    made, there = tmp_path / "made", tmp_path / "there"
+    there.mkdir(mode=0o755)
+    for folder in (made, there):
+        store = LocalStore(folder)
+        store.save(b"body")
+        store.close()
+    modes = [path.stat().st_mode & 0o077 for path in (made, *made.iterdir(), *there.iterdir())]
+    assert modes == [0] * 5
+
+
+def test_what_was_stored_is_told_once(tmp_path: Path) -> None:
+    """Bytes published since the last time, also those that replace the same ones: the sum is a reason to look."""
     store = LocalStore(tmp_path)
-    assert abs(store.free_bytes() - shutil.disk_usage(tmp_path).free) < 1_000_000_000
+    for body in (b"12345", b"123", b"12345"):
+        store.save(body)
+    assert (store.take_stored_bytes(), store.take_stored_bytes()) == (13, 0)
     store.close()
 
 

@@ -75,6 +75,23 @@ def test_a_rest_can_be_moved_and_ended(shared: Shared) -> None:
     assert shared.rest_until("a") == 0.0
 
 
+def test_what_one_worker_stored_is_noticed_by_another(shared: Shared, tmp_path: Path) -> None:
+    """A count that moves, apart from the generation: stored files change no rule."""
+    other = Shared(tmp_path / "shared.bin")
+    before = other.stored_count
+    shared.note_stored()
+    assert (other.stored_count - before, other.generation) == (1, shared.generation)
+    other.close()
+
+
+def test_a_rest_is_replaced_only_if_it_is_the_one_that_was_seen(shared: Shared) -> None:
+    """Of two that saw the same, one moves it."""
+    shared.set_rest("a", 7.0)
+    assert shared.replace_rest("a", 7.0, 9.0)
+    assert not shared.replace_rest("a", 7.0, 11.0)
+    assert shared.rest_until("a") == 9.0
+
+
 def test_a_full_table_forgets_the_rest_that_ends_first(shared: Shared) -> None:
     """With more names than slots the newest is found, and so are most others."""
     for number in range(6000):

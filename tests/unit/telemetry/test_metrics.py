@@ -29,6 +29,19 @@ try:
 except RuntimeError as error:
     print(error)
 """
+STARTING = """
+import sys, threading, warnings
+from pathlib import Path
+from mainstay.telemetry.metrics import Metrics, prepare
+prepare(Path(sys.argv[1]), wipe=True)
+metrics = Metrics()
+metrics.count_reply("eco", "index", "hit", 100)
+half_made = Path(sys.argv[1]) / "counter_1.db"
+half_made.touch()
+threading.Timer(0.1, half_made.unlink).start()
+warnings.simplefilter("ignore", ResourceWarning)
+sys.stdout.write(metrics.render().decode())
+"""
 NOT_IMPORTED = """
 import sys
 import mainstay.telemetry.metrics
@@ -46,6 +59,12 @@ def samples(text: str) -> dict[str, float]:
     """The sample lines of a rendering."""
     pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
+
+
+def test_a_worker_that_is_just_starting_spoils_nothing(tmp_path: Path) -> None:
+    """Its file is there before it has its size."""
+    text = run(STARTING, tmp_path / "metrics")
+    assert samples(text)['mainstay_requests_total{ecosystem="eco",kind="index",outcome="hit"}'] == 1
 
 
 def test_every_count_comes_out_under_its_documented_name(metrics: Metrics) -> None:

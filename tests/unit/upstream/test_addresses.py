@@ -43,8 +43,9 @@ def test_a_literal_address_is_told_from_a_name() -> None:
 
 
 async def test_a_name_is_internal_when_any_of_its_addresses_is() -> None:
-    """Literals are not looked up; a name that does not resolve is left to the guard."""
+    """Literals are not looked up; of a name that does not resolve, or is none, nothing is known."""
     assert await resolves_internally("localhost")
     assert await resolves_internally("10.1.2.3")
-    assert not await resolves_internally("8.8.8.8")
-    assert not await resolves_internally("no-such-host.invalid")
+    assert await resolves_internally("8.8.8.8") is False
+    for host in ("no-such-host.invalid", "no..host", "x" * 70):
+        assert await resolves_internally(host) is None

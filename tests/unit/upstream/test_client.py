@@ -13,7 +13,8 @@ from doubles.faults import Delay, HugeHeader, Redirect, Reset, Status, Truncated
 from doubles.upstream import Upstream
 from mainstay.config import Fetch
 from mainstay.errors import ConfigError, UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
-from mainstay.upstream.client import MAX_REDIRECTS, GuardedResolver, HttpClient, origin_of, trust_context, user_agent
+from mainstay.upstream.addresses import origin_of
+from mainstay.upstream.client import MAX_REDIRECTS, GuardedResolver, HttpClient, trust_context, user_agent
 
 
 async def fetch(client: HttpClient, url: str, *, guarded: bool = False, **headers: str) -> tuple[int, bytes, str]:

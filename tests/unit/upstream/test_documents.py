@@ -10,7 +10,7 @@ from doubles.faults import Body, Gate, LoginPage, Status, too_many_requests
 from doubles.registry import Project
 from doubles.upstream import Upstream
 from mainstay.app import Gateway
-from mainstay.errors import NotFound, UnsupportedDocument, UpstreamError, UpstreamUnavailable
+from mainstay.errors import NotFound, StoreFull, UnsupportedDocument, UpstreamError, UpstreamUnavailable
 from mainstay.model import Artifact
 from mainstay.upstream import documents as documents_module
 from mainstay.upstream.documents import RETRY_STALE_S, Asked
@@ -83,6 +83,34 @@ async def test_a_stale_index_is_served_while_upstream_fails(
     script.heal()
     clock.advance(RETRY_STALE_S + 5)
     assert await how(gateway, asked) == "revalidated"
+
+
+async def test_a_stale_index_is_served_while_a_newer_one_cannot_be_stored(
+    gateway: Gateway, asked: Asked, project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk takes nothing from what is held."""
+    before = await gateway.documents.obtain(asked)
+
+    def fail(body: bytes) -> str:
+        raise StoreFull("No space left on device.")
+
+    monkeypatch.setattr(gateway.store, "save", fail)
+    project.release("3.0")
+    clock.advance(TTL_S + 1)
+    obtained = await gateway.documents.obtain(asked)
+    assert (obtained.how, obtained.document.digest) == ("stale", before.document.digest)
+
+
+async def test_what_failed_is_not_remembered_for_names_without_end(
+    gateway: Gateway, upstream: Upstream, asked: Asked
+) -> None:
+    """Only what is held can be served stale: for other names there is nothing to remember."""
+    upstream.on("*").fault(Status(500))
+    for number in range(20):
+        index = asked.upstream.ecosystem.index_of(Artifact(f"name{number}", "", "", "", ""))
+        with pytest.raises(UpstreamError):
+            await gateway.documents.obtain(Asked(asked.upstream, index))
+    assert gateway.documents._retry_at == {}
 
 
 async def test_a_login_page_for_a_whole_list_of_other_releases_takes_nothing_down(

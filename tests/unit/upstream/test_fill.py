@@ -163,6 +163,63 @@ async def test_bytes_of_two_runs_are_never_mixed(total: int | None, stage: Stage
     assert BODY.startswith(stage.received[0])
 
 
+async def test_a_follower_that_missed_a_new_run_finishes_no_wrong_file(stage: Stage) -> None:
+    """Another worker's fill lies, is dropped, and a second one is published between two looks: the first one's bytes
+    are all at hand here, but their end is never given out."""
+    reader = stage.read()
+    stage.write(TOTAL, os.urandom(TOTAL))
+    await settle()
+    assert len(stage.received[0]) == TOTAL - HELD_BACK_BYTES
+    stage.files.drop()
+    stage.blob.write_bytes(BODY)
+    stage.fill.finish(STORED)
+    with pytest.raises(UpstreamError, match="changed"):
+        await reader
+    await stage.read(5, TOTAL)
+    assert stage.received[1] == BODY[5:]
+
+
+async def test_bytes_that_cannot_be_opened_are_told_and_wedge_nobody(stage: Stage) -> None:
+    """Too many open files, or a disk that fails, in the moment of publishing: who waits hears of it."""
+
+    def broken(digest: str) -> int | None:
+        raise StoreError("cannot be read.")
+
+    stage.fill._open_blob = broken
+    reader, waiter = stage.read(), asyncio.create_task(stage.fill.finished())
+    stage.write(2 * HELD_BACK_BYTES)
+    await settle()
+    stage.fill.finish(STORED)
+    for task in (reader, waiter):
+        with pytest.raises(StoreError, match="cannot be read"):
+            await asyncio.wait_for(task, 1)
+
+
+async def test_a_follower_that_missed_the_last_look_finishes_the_right_file(stage: Stage) -> None:
+    """The part that it reads was published before it was seen to be verified: it is the same file, and goes on."""
+    reader = stage.read()
+    stage.write(TOTAL)
+    await settle()
+    stage.files.part.replace(stage.blob)
+    stage.fill.finish(STORED)
+    await reader
+    assert stage.received[0] == BODY
+
+
+async def test_a_new_run_of_another_length_is_not_cut_to_the_announced_one(stage: Stage) -> None:
+    """A reader that was given nothing yet has announced a length all the same: the longer file must not pass as it."""
+    reader = stage.read()
+    await settle()
+    longer = Head(URL, 2 * TOTAL, etag='"b"', run=1)
+    stage.files.part.unlink()
+    stage.files.part.touch()
+    stage.fill.announce(longer)
+    stage.write(TOTAL + HELD_BACK_BYTES, os.urandom(2 * TOTAL))
+    with pytest.raises(UpstreamError, match="changed"):
+        await reader
+    assert stage.received[0] == b""
+
+
 async def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     """With readers that finish, that leave in the middle, that never came, and after a failure."""
     gc.collect()

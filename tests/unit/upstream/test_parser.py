@@ -10,7 +10,7 @@ import pytest
 
 from doubles.registry import Project
 from mainstay.ecosystems import ecosystems
-from mainstay.errors import MainstayError, NotFound, StoreError, UnsupportedDocument
+from mainstay.errors import MainstayError, NotFound, StoreError, StoreFull, UnsupportedDocument
 from mainstay.model import Artifact
 from mainstay.store.local import LocalStore
 from mainstay.upstream.listings import SMALL_BYTES, Plan, Stored
@@ -110,6 +110,14 @@ async def test_an_index_that_was_evicted_is_an_error_of_the_store(parser: Parser
     store.delete(stored.digest)
     with pytest.raises(StoreError):
         await parser.find(stored, ARTIFACT)
+
+
+async def test_a_full_disk_is_told_as_such_by_the_child(parser: Parser, store: LocalStore) -> None:
+    """StoreFull, which the client sees as 507 and the operator as a thing to mend; the next job is done."""
+    stored = index(store, large=True)
+    with pytest.raises(StoreFull, match="space"):
+        await parser.render(stored, plan(), Path("/dev/full"))
+    assert await parser.find(stored, ARTIFACT) is not None
 
 
 async def test_an_older_index_that_was_evicted_compares_to_nothing(parser: Parser, store: LocalStore) -> None:

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tomllib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mainstay.ecosystems import ecosystems
 from mainstay.errors import UpstreamUnavailable
 from mainstay.store.shared import Shared
 from mainstay.upstream import politeness
@@ -205,6 +208,25 @@ def test_after_a_rest_one_request_goes_ahead(make_breaker: Callable[[], Breaker]
     assert admitted(breaker) and admitted(other) and admitted(breaker)
 
 
+def test_two_workers_in_the_same_moment_send_one_probe(
+    make_breaker: Callable[[], Breaker], shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see that the rest is over; who comes second to the shared file rests on."""
+    first, second = make_breaker(), make_breaker()
+    first.failed(10.0, overloaded=True)
+    clock.advance(11)
+    replace_rest = shared.replace_rest
+
+    def be_overtaken(*arguments: object) -> bool:
+        monkeypatch.undo()
+        monkeypatch.setattr(politeness, "time", clock)
+        assert admitted(first)
+        return replace_rest(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shared, "replace_rest", be_overtaken)
+    assert not admitted(second)
+
+
 def test_a_probe_that_never_ends_does_not_close_the_way_for_good(
     make_breaker: Callable[[], Breaker], clock: Clock
 ) -> None:
@@ -232,6 +254,63 @@ def test_a_failed_probe_rests_longer_each_time_within_bounds(make_breaker: Calla
     breaker.succeeded()
     breaker.failed(overloaded=True)
     assert 0.75 <= breaker.rest_s <= 1.25
+
+
+@pytest.mark.parametrize("overloaded", [True, False], ids=["429", "failing"])
+def test_many_requests_that_fail_at_once_are_one_rest(
+    overloaded: bool, make_breaker: Callable[[], Breaker], clock: Clock
+) -> None:
+    """What was under way when the rest began tells of the same trouble: the rest grows from one to the next only."""
+    breaker = make_breaker()
+    for _ in range(3 * politeness.FAILURES_BEFORE_REST):
+        breaker.failed(overloaded=overloaded)
+    assert 0.75 <= breaker.rest_s <= 1.25
+    clock.advance(2)
+    assert admitted(breaker)
+    breaker.failed(overloaded=overloaded)
+    assert 1.5 <= breaker.rest_s <= 2.5
+
+
+def test_looking_takes_no_probe(make_breaker: Callable[[], Breaker], clock: Clock) -> None:
+    """Who only queues must not keep others from asking."""
+    breaker, other = make_breaker(), make_breaker()
+    breaker.failed(10.0, overloaded=True)
+    with pytest.raises(UpstreamUnavailable):
+        other.check()
+    clock.advance(11)
+    other.check()
+    assert admitted(breaker) and not admitted(other)
+
+
+def test_a_head_ends_the_rest_and_only_a_whole_reply_counts_as_well(
+    make_breaker: Callable[[], Breaker], clock: Clock
+) -> None:
+    """An upstream whose every body breaks off is rested for longer each time, though it answers."""
+    breaker, other = make_breaker(), make_breaker()
+    for _ in range(politeness.FAILURES_BEFORE_REST):
+        breaker.answered()
+        breaker.failed()
+    for nominal_s in (1, 2, 4):
+        assert 0.75 * nominal_s <= breaker.rest_s <= 1.25 * nominal_s
+        clock.advance(breaker.rest_s + 0.01)
+        assert admitted(breaker) and not admitted(other)
+        breaker.answered()
+        assert admitted(other)
+        breaker.failed()
+
+
+def test_every_budget_is_data_with_a_date_and_a_reason() -> None:
+    """Rate, burst and concurrency of each registry, for ecosystems that exist, and one for all others."""
+    data = tomllib.loads((files("mainstay.upstream") / "registries.toml").read_text("utf-8"))
+    assert isinstance(data["as_of"], date)
+    assert set(data) == {"as_of", "default", "registries"} and set(data["registries"]) <= set(ecosystems())
+    for table in (data["default"], *data["registries"].values()):
+        assert len(table.pop("reason")) > 20
+        assert {name: value > 0 for name, value in table.items()} == dict.fromkeys(
+            ("requests_per_s", "burst", "concurrency"), True
+        )
+    for name, table in data["registries"].items():
+        assert load_budget(name, 1) == Budget(**table)
 
 
 def test_rests_of_many_gateways_do_not_end_together(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from mainstay.config import UpstreamSetting
 from mainstay.ecosystems import ecosystems
 from mainstay.errors import ConfigError
-from mainstay.upstream.registry import Registry, Upstream, build_upstream, host_and_port, storage_key
+from mainstay.upstream.addresses import host_and_port
+from mainstay.upstream.registry import Registry, Upstream, build_upstream, storage_key
 
 PYPI, NPM = ecosystems()["pypi"], ecosystems()["npm"]
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,32 @@ async def test_one_file_of_a_release_can_vanish(gateway: Gateway, asked: Asked, 
     blocks = gateway._takedowns.of(asked.upstream, "demo")
     assert blocks.on("2.0", "demo-2.0-py3-none-any.whl") is not None
     assert blocks.on("2.0", "demo-2.0.tar.gz") is None and blocks.versions == frozenset()
+
+
+async def test_what_is_listed_again_is_there_at_every_moment(
+    gateway: Gateway, asked: Asked, project: Project, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that come while the blocks are read again see them as they were, and then once, however many ask."""
+    await blocked(gateway, asked, clock)
+    project.remove("1.0")
+    await blocked(gateway, asked, clock)
+    takedowns = gateway._takedowns
+    ids = (asked.upstream.ecosystem.id, asked.upstream.id, "demo")
+    assert lift_blocks(gateway.config, "pkg:pypi/demo@1.0") == 1
+    await takedowns.current()
+    seen = [len(takedowns.restored(*ids))]
+    gateway._shared.bump()
+    read = gateway.database.read
+
+    async def look_and_read(*arguments: Any) -> Any:
+        seen.append(len(takedowns.restored(*ids)))
+        found = await read(*arguments)
+        seen.append(len(takedowns.restored(*ids)))
+        return found
+
+    monkeypatch.setattr(gateway.database, "read", look_and_read)
+    await asyncio.gather(takedowns.current(), takedowns.current())
+    assert set(seen) == {1} and len(takedowns.restored(*ids)) == 1
 
 
 async def test_a_block_that_a_person_lifted_stays_lifted(

@@ -17,7 +17,6 @@ def upgrade() -> None:
     _make_blob()
     _make_takedown()
     _make_origin()
-    _make_generation()
 
 
 def _make_document() -> None:
@@ -113,12 +112,4 @@ def _make_origin() -> None:
         sa.Column("upstream", sa.Text, nullable=False),
         sa.Column("role", sa.Text, nullable=False),
         sa.Column("learned_at", sa.Double, nullable=False),
-    )
-
-
-def _make_generation() -> None:
-    op.create_table(
-        "generation",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("value", sa.BigInteger, nullable=False),
     )
