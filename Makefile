@@ -32,7 +32,7 @@ run: $(VENV)/.run ## download flask with its dependencies through a gateway of i
 	echo && echo "downloaded:" && ls -1sh "$$dest"
 
 test: check-namespaces $(VENV)/.dev lint types imports tools ## everything: style, types, import order, the whole test suite with real clients
-	$(PYTEST)
+	$(PYTEST) --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.dev ## style and spelling
 	$(BIN)/ruff check .

@@ -6,8 +6,9 @@ import statistics
 
 import bodies
 from figures import Row
-from servers import Server, running
-from subjects import Subject, Unequal, content, fetch, find_url
+from lineup import running
+from servers import Server
+from subjects import Unequal, content, fetch, find_url, listed_file
 
 DELAY_MS = 20
 RATE_MIB = 100
@@ -21,7 +22,7 @@ def run_cold(names: list[str], sizes: list[int], runs: int) -> list[Row]:
     """
     with running(names, 1, delay_ms=DELAY_MS, rate_mib=RATE_MIB) as (upstream, servers):
         for number, server in enumerate(servers):
-            _download(server, _subject(WARMING_BYTES, number))
+            _download(server, WARMING_BYTES, number)
         return [row for size in sizes for row in _measure([upstream, *servers], size, runs)]
 
 
@@ -29,7 +30,7 @@ def _measure(servers: list[Server], size_bytes: int, runs: int) -> list[Row]:
     times: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
     for number in range(1, runs + 1):
         for server in servers if number % 2 else reversed(servers):
-            times[server.name].append(_download(server, _subject(size_bytes, number)))
+            times[server.name].append(_download(server, size_bytes, number))
     rows: list[Row] = []
     for server in servers:
         first, total = (1000 * statistics.median(values) for values in zip(*times[server.name], strict=True))
@@ -56,15 +57,11 @@ def _measure(servers: list[Server], size_bytes: int, runs: int) -> list[Row]:
     return rows
 
 
-def _subject(size_bytes: int, number: int) -> Subject:
+def _download(server: Server, size_bytes: int, number: int) -> tuple[float, float]:
     project = bodies.sized_project(size_bytes, number)
-    return Subject("cold file", project, bodies.filenames(project)[0][0])
-
-
-def _download(server: Server, subject: Subject) -> tuple[float, float]:
+    subject = listed_file("cold file", project)
     url = find_url(server, subject)
     reply = fetch(url)
-    name, size = bodies.filenames(subject.project)[0]
-    if reply.status != 200 or content(subject, reply.body) != bodies.file_sha256(name, size):
+    if reply.status != 200 or content(subject, reply.body) != bodies.file_sha256(*bodies.filenames(project)[0]):
         raise Unequal(f"{server.name} answers {reply.status} or wrong bytes for {url}")
     return reply.first_byte_s, reply.total_s

@@ -23,7 +23,7 @@ def judge(result: Row) -> list[Row]:
     """One entry per goal: what, the worst figure, whether it is met, and every cell that it rests on."""
     found = [_rate_goal(result["warm"], *goal) for goal in RATE_GOALS]
     found += [_p99_goal(result["warm"], subject) for subject in dict.fromkeys(row["subject"] for row in result["warm"])]
-    found += _cold_goals(result["cold"]) + _memory_goals(result["memory"])
+    found += _cold_goals(result["cold"]) + _memory_goals(result["memory"]) + _storm_goals(result["storm"])
     return [goal for goal in found if goal["cells"]]
 
 
@@ -108,3 +108,20 @@ def _memory_goals(memory: Row) -> list[Row]:
         {"goal": text, "worst": value, "unit": unit, "met": value < limit, "cells": {"measured": value}}
         for text, value, unit, limit in figures
     ]
+
+
+def _storm_goals(rows: list[Row]) -> list[Row]:
+    """Exact: one request less in the first pass would mean that something was not asked for."""
+    goals = []
+    for row in (row for row in rows if row["server"] == "mainstay"):
+        asked, wanted = row["upstream_requests"], row["paths"] if row["pass"] == 1 else 0
+        goals.append(
+            {
+                "goal": f"{row['paths']:,} missing paths, pass {row['pass']}: {wanted:,} upstream requests",
+                "worst": asked,
+                "unit": "",
+                "met": asked == wanted,
+                "cells": {"measured": asked},
+            }
+        )
+    return goals

@@ -1,4 +1,4 @@
-"""Installs the peers: Python ones in a virtual environment each, Verdaccio by npm, nginx and wrk from Debian."""
+"""Installs the peers: Python ones in a virtual environment each, Verdaccio by npm, Athens by go, the rest by Debian."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent.parent / ".tools" / "bench"
 PYTHON_PEERS = {
-    "devpi-server": ("devpi-server==6.20.3",),
+    "devpi": ("devpi-server==6.20.3",),
     "proxpi": ("proxpi==1.3.1", "gunicorn==27.0.1"),
     "simple-repository-server": ("simple-repository-server==0.10.0",),
 }
 # Verdaccio asks for node-fetch by a tag that the registry no longer has; it wants the last CommonJS line.
 VERDACCIO = {"private": True, "dependencies": {"verdaccio": "5.33.0"}, "overrides": {"node-fetch": "2.7.0"}}
+ATHENS = "github.com/gomods/athens/cmd/proxy@v0.19.1"
 DEBIAN = {"nginx": "nginx-light", "wrk": "wrk", "curl": "curl"}
 
 
-def install_all() -> None:
-    """Install what is not there yet. Raises CalledProcessError or SystemExit with what to do."""
+def install_all(names: Sequence[str]) -> dict[str, str]:
+    """Install what these servers need and is not there yet. Returns the peers that cannot be had here, and why.
+
+    Raises:
+        CalledProcessError, SystemExit: something that every run needs is missing, with what to do.
+    """
     install_debian()
-    for name, requirements in PYTHON_PEERS.items():
-        install_python(name, requirements)
-    install_verdaccio()
+    for name in names:
+        if name in PYTHON_PEERS:
+            install_python(name, PYTHON_PEERS[name])
+    if "verdaccio" in names:
+        install_verdaccio()
+    reason = install_athens() if "athens" in names else ""
+    return {"athens": reason} if reason else {}
 
 
 def install_debian() -> None:
@@ -67,3 +77,18 @@ def install_verdaccio() -> None:
     folder.mkdir(parents=True)
     manifest.write_text(wanted)
     subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=True)
+
+
+def install_athens() -> str:
+    """Make `.tools/bench/athens` hold the pinned Athens. Returns why it cannot, "" where it does."""
+    folder, stamp = TOOLS / "athens", TOOLS / "athens" / "installed.json"
+    if stamp.is_file() and json.loads(stamp.read_text()) == ATHENS:
+        return ""
+    if not command_path("go"):
+        return "there is no go to build it with"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if subprocess.run(["go", "install", ATHENS], env={**os.environ, "GOBIN": str(folder)}, check=False).returncode != 0:
+        return f"go install {ATHENS} fails"  # what it says stands above, and names addresses that no file may
+    stamp.write_text(json.dumps(ATHENS))
+    return ""

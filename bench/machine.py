@@ -7,10 +7,11 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from install import PYTHON_PEERS, TOOLS, command_path
+from install import ATHENS, PYTHON_PEERS, TOOLS, command_path
 
 
 def describe_machine() -> dict[str, str | int]:
@@ -32,19 +33,27 @@ def load_average() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def describe_versions() -> dict[str, str]:
-    """Versions of Mainstay, what it runs on, the peers and the load generator."""
+def describe_versions(names: Sequence[str]) -> dict[str, str]:
+    """Versions of Mainstay, what it runs on, the servers named and the load generator."""
     found = {name: _ours(name) for name in ("mainstay", "uvicorn", "httptools", "aiohttp", "msgspec", "isal", "uvloop")}
     found["python"] = platform.python_version()
     found["nginx"] = _said([command_path("nginx") or "nginx", "-v"], r"nginx/(\S+)")
     found["wrk"] = _said(["wrk", "-v"], r"wrk (?:debian/)?(\S+)")
-    found["node"] = _said(["node", "--version"], r"v(\S+)")
-    for name, requirements in PYTHON_PEERS.items():
-        for requirement in requirements:
-            found[requirement.partition("==")[0]] = requirement.partition("==")[2]
+    for name in names:
+        found |= _describe_peer(name)
+    return found
+
+
+def _describe_peer(name: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for requirement in PYTHON_PEERS.get(name, ()):
+        found[requirement.partition("==")[0]] = requirement.partition("==")[2]
         found[f"{name} python"] = _said([str(TOOLS / name / "bin" / "python"), "-V"], r"Python (\S+)")
-    manifest = TOOLS / "verdaccio" / "node_modules" / "verdaccio" / "package.json"
-    found["verdaccio"] = json.loads(manifest.read_text())["version"]
+    if name == "verdaccio":
+        manifest = TOOLS / name / "node_modules" / name / "package.json"
+        found |= {"node": _said(["node", "--version"], r"v(\S+)"), name: json.loads(manifest.read_text())["version"]}
+    if name == "athens":
+        found |= {"go": _said(["go", "version"], r"go(\d\S*)"), name: ATHENS.rpartition("@v")[2]}
     return found
 
 

@@ -14,9 +14,10 @@ import bodies
 from cold import DELAY_MS, RATE_MIB
 from figures import Row
 from install import command_path
+from lineup import running
 from processes import MemoryWatch
-from servers import Server, running
-from subjects import FILE_100K, INDEX, PACKUMENT, Subject, Unequal, fetch, find_url
+from servers import NPM, Server
+from subjects import FILE_100K, INDEX, PACKUMENT, Unequal, count_requests, fetch, find_url, listed_file
 
 HERE = Path(__file__).resolve().parent
 CLIENTS = 50
@@ -34,8 +35,8 @@ def run_memory(names: Sequence[str]) -> Row:
 
 
 def _measure(name: str, measure: Callable[[Server, Server], Row]) -> Row:
-    held = {"delay_ms": DELAY_MS, "rate_mib": RATE_MIB, "upstream_nice": LOAD_NICE}
-    with running([name], WORKERS, **held) as (upstream, (server,)):
+    held = running([name], WORKERS, delay_ms=DELAY_MS, rate_mib=RATE_MIB, upstream_nice=LOAD_NICE)
+    with held as (upstream, (server,)):
         for subject in (INDEX, FILE_100K, PACKUMENT):
             for _ in range(8):
                 fetch(find_url(server, subject), subject.accept)
@@ -66,14 +67,9 @@ def _curl(urls: Sequence[str], headers: Sequence[str]) -> list[tuple[int, int, f
     return [(int(a), int(b), float(c)) for a, b, c in (line.split() for line in said.splitlines())]
 
 
-def _asked(upstream: Server) -> int:
-    return int(fetch(upstream.simple_url.replace("/simple/", "/requests")).body)
-
-
 def _large_file(server: Server, upstream: Server) -> Row:
-    project = bodies.sized_project(LARGE_FILE_BYTES, 0)
-    url = find_url(server, Subject("large file", project, bodies.filenames(project)[0][0]))
-    before, started = _asked(upstream), time.perf_counter()
+    url = find_url(server, listed_file("large file", bodies.sized_project(LARGE_FILE_BYTES, 0)))
+    before, started = count_requests(upstream), time.perf_counter()
     with MemoryWatch(server.process.pid) as watch:
         replies = _curl([url] * CLIENTS, ())
     if [(status, size) for status, size, _ in replies] != [(200, LARGE_FILE_BYTES)] * CLIENTS:
@@ -82,7 +78,7 @@ def _large_file(server: Server, upstream: Server) -> Row:
         "clients": CLIENTS,
         "file_bytes": LARGE_FILE_BYTES,
         "seconds": round(time.perf_counter() - started, 2),
-        "upstream_requests": _asked(upstream) - before,
+        "upstream_requests": count_requests(upstream) - before,
         **_memory(watch),
     }
 
@@ -97,9 +93,9 @@ def _memory(watch: MemoryWatch) -> Row:
 
 
 def _packuments(server: Server, upstream: Server) -> Row:
-    urls = [f"{server.npm_url}big-{number}" for number in range(PACKUMENTS)]
+    urls = [f"{server.url(NPM)}big-{number}" for number in range(PACKUMENTS)]
     targets = [f"{find_url(server, subject)}@{subject.accept}" for subject in (INDEX, PACKUMENT)]
-    before, started = _asked(upstream), time.perf_counter()
+    before, started = count_requests(upstream), time.perf_counter()
     probe = subprocess.Popen(
         [sys.executable, HERE / "probe.py", *targets], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -114,7 +110,7 @@ def _packuments(server: Server, upstream: Server) -> Row:
     return {
         "packuments": PACKUMENTS,
         "seconds": seconds,
-        "upstream_requests": _asked(upstream) - before,
+        "upstream_requests": count_requests(upstream) - before,
         "slowest_s": round(max(reply[2] for reply in replies), 2),
         **_memory(watch),
         "other_requests": probed,

@@ -28,7 +28,7 @@ def save_page(result: Row, path: Path, source: str) -> None:
 
 
 def render_tables(result: Row, source: str) -> str:
-    """Goals, then warm, cold and memory figures, as Markdown."""
+    """Goals, then the figures of each part, as Markdown."""
     machine, versions = result["machine"], result["versions"]
     parts = [
         (
@@ -37,6 +37,7 @@ def render_tables(result: Row, source: str) -> str:
             f"{result['load_before']}. All figures: `{source}`."
         ),
         ", ".join(f"{name} {number}" for name, number in versions.items()) + ".",
+        *(f"**Missing in this run: {name}**, {reason}." for name, reason in result["missing"].items()),
         "## Goals\n\nw: workers, c: connections.\n\n"
         + _table(
             ("goal", "worst figure", "met", "each figure"),
@@ -70,6 +71,8 @@ def render_tables(result: Row, source: str) -> str:
     ]
     if result["memory"]:
         parts.append("## Memory\n\n" + _memory_table(result["memory"]))
+    if result["storm"]:
+        parts.append("## Missing files\n\n" + _storm_table(result["storm"]))
     return "\n\n".join(parts)
 
 
@@ -146,4 +149,24 @@ def _memory_rows(runs: Row) -> tuple[tuple[str, str], ...]:
             f"{other['p50_ms']}, {other['p99_ms']}, {other['max_ms']} ms of {other['requests']} requests",
         ),
         ("how late the probe itself woke at worst", f"{other['probe_late_max_ms']} ms"),
+    )
+
+
+def _storm_table(rows: list[Row]) -> str:
+    return "Distinct missing Maven paths, each asked for once in each pass.\n\n" + _table(
+        ("server", "workers", "clients", "pass", "paths", "requests/s", "p50 ms", "p99 ms", "upstream requests"),
+        (
+            (
+                row["server"],
+                str(row["workers"]),
+                str(row["clients"]),
+                str(row["pass"]),
+                f"{row['paths']:,}",
+                f"{row['rate']:,.1f}",
+                f"{row['p50_ms']:.2f}",
+                f"{row['p99_ms']:.2f}",
+                f"{row['upstream_requests']:,}",
+            )
+            for row in rows
+        ),
     )

@@ -1,6 +1,6 @@
-"""Mainstay against nginx, devpi, proxpi, simple-repository-server and Verdaccio on this machine, in one run.
+"""Mainstay against nginx, devpi, proxpi, simple-repository-server, Verdaccio and Athens on this machine, in one run.
 
-make bench                                   everything, about 15 minutes; writes docs/performance.md
+make bench                                   everything, about 20 minutes; writes docs/performance.md
 .venv/bin/python bench/run.py --quick        under 4 minutes; writes only .tools/bench/quick.json
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,16 +16,21 @@ from cold import run_cold
 from figures import Row
 from goals import judge
 from install import TOOLS, install_all
+from lineup import STARTERS
 from machine import commit, describe_machine, describe_versions, load_average
 from memory import run_memory
 from report import save_json, save_page
-from servers import STARTERS
-from warm import run_warm
+from servers import CARGO, GO, MAVEN, NPM, SIMPLE
+from storm import run_storm
+from subjects import SUBJECTS
+from warm import Plan, run_warm
 
 ROOT = Path(__file__).resolve().parent.parent
 COLD_PEERS = ("mainstay", "nginx", "devpi", "proxpi", "simple-repository-server")
 MEMORY_PEERS = ("mainstay", "nginx")
-PARTS = ("warm", "cold", "memory")
+STORM_PEERS = ("mainstay", "nginx")
+PROTOCOLS = (SIMPLE, NPM, CARGO, GO, MAVEN)
+PARTS = ("warm", "cold", "memory", "storm")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -32,7 +38,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round, fewer connection counts")
     parser.add_argument("--rounds", type=int, default=3, help="warm rounds of which the median counts (default: 3)")
-    parser.add_argument("--only", choices=PARTS, action="append", help="run only this part (may be repeated)")
+    parser.add_argument(
+        "--only",
+        choices=(*PARTS, *PROTOCOLS),
+        action="append",
+        help="run only this part, or of the warm part only what this protocol has (may be repeated)",
+    )
     parser.add_argument("--servers", default=",".join(STARTERS), help="which servers, by comma (default: all)")
     return parser.parse_args()
 
@@ -41,11 +52,14 @@ def main() -> None:
     """Install, measure, judge, write."""
     given = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are ended too
-    names, parts = given.servers.split(","), given.only or list(PARTS)
-    unknown = set(names) - set(STARTERS)
+    asked = given.servers.split(",")
+    unknown = set(asked) - set(STARTERS)
     if unknown:
         raise SystemExit(f"--servers: {', '.join(sorted(unknown))} unknown; one of {', '.join(STARTERS)}")
-    install_all()
+    missing = install_all(asked)
+    for name, reason in missing.items():
+        print(f"MISSING {name}: {reason}; it is in none of the tables", flush=True)
+    names = [name for name in asked if name not in missing]
     now = datetime.now(UTC)
     result: Row = {
         "date": now.isoformat(timespec="seconds"),
@@ -53,27 +67,32 @@ def main() -> None:
         "quick": given.quick,
         "rounds": 1 if given.quick else given.rounds,
         "machine": describe_machine(),
-        "versions": describe_versions(),
+        "versions": describe_versions(names),
+        "missing": missing,
         "load_before": load_average(),
-        "warm": [],
-        "cold": [],
-        "memory": {},
+        **measure(names, given.only or PARTS, given.quick, given.rounds),
     }
-    if "memory" in parts:
-        result["memory"] = run_memory([name for name in names if name in MEMORY_PEERS[: 1 if given.quick else 2]])
-    if "cold" in parts:
-        sizes, runs = ([100_000, 20_000_000], 3) if given.quick else ([100_000, 20_000_000, 100_000_000], 5)
-        result["cold"] = run_cold([name for name in names if name in COLD_PEERS], sizes, runs)
-    if "warm" in parts:
-        connections, rounds, seconds = (
-            ([1, 32], 1, 1.0) if given.quick else ([1, 32, 256], given.rounds, 2.0 if given.rounds > 1 else 1.0)
-        )
-        for workers in (1, 2):
-            result["warm"] += run_warm(names, workers, connections, rounds, seconds)
     result["goals"] = judge(result)
     for goal in result["goals"]:
         print(f"{'met   ' if goal['met'] else 'MISSED'} {goal['goal']}: {goal['worst']:g} {goal['unit']}")
-    write(result, whole=not given.quick and set(parts) == set(PARTS) and set(names) == set(STARTERS), date=now)
+    write(result, whole=not given.quick and not given.only and set(asked) == set(STARTERS), date=now)
+
+
+def measure(names: list[str], only: Sequence[str], quick: bool, rounds: int) -> Row:
+    """The figures of each part asked for."""
+    figures: Row = {"warm": [], "cold": [], "memory": {}, "storm": []}
+    if "memory" in only:
+        figures["memory"] = run_memory([name for name in names if name in MEMORY_PEERS[: 1 if quick else 2]])
+    if "cold" in only:
+        sizes, runs = ([100_000, 20_000_000], 3) if quick else ([100_000, 20_000_000, 100_000_000], 5)
+        figures["cold"] = run_cold([name for name in names if name in COLD_PEERS], sizes, runs)
+    if "storm" in only:
+        figures["storm"] = run_storm([name for name in names if name in STORM_PEERS], 1_000 if quick else 10_000)
+    if subjects := [subject for subject in SUBJECTS if "warm" in only or subject.protocol in only]:
+        plan = Plan((1, 32), 1, 1.0) if quick else Plan((1, 32, 256), rounds, 2.0 if rounds > 1 else 1.0)
+        for workers in (1, 2):
+            figures["warm"] += run_warm(names, subjects, workers, plan)
+    return figures
 
 
 def write(result: Row, *, whole: bool, date: datetime) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 import bodies
-from servers import Server
+import packages
+from servers import CARGO, GO, MAVEN, NPM, SIMPLE, Server
 
 FILE_20M_BYTES = 20_000_000
 WARMING_REQUESTS = 8
@@ -22,29 +23,31 @@ Content = str | set[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing to ask for. `project` is its index; `filename` names a file of it, or "" for the index itself."""
+    """One thing to ask for. `path` is below the server's registry of that protocol; where `filename` is given, `path`
+    is an index and the address of that file stands in it."""
 
     name: str
-    project: str
+    protocol: str
+    path: str
     filename: str = ""
     accept: str = "*/*"
-    npm: bool = False
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the body is a file, which must be the same bytes everywhere."""
-        return bool(self.filename)
+    is_file: bool = False
+    """Whether it is a file of a release."""
 
 
-INDEX = Subject("index", bodies.SAMPLE, accept=bodies.SIMPLE_JSON)
-FILE_100K = Subject("file 100 KB", bodies.SAMPLE, bodies.filenames(bodies.SAMPLE)[0][0])
-FILE_20M = Subject(
-    "file 20 MB",
-    bodies.sized_project(FILE_20M_BYTES, 0),
-    bodies.filenames(bodies.sized_project(FILE_20M_BYTES, 0))[0][0],
-)
-PACKUMENT = Subject("abbreviated packument", bodies.WIDGET, accept=bodies.ABBREVIATED, npm=True)
-SUBJECTS = (INDEX, FILE_100K, FILE_20M, PACKUMENT)
+def listed_file(name: str, project: str) -> Subject:
+    """The first file of a Python project."""
+    return Subject(name, SIMPLE, f"{project}/", bodies.filenames(project)[0][0], is_file=True)
+
+
+INDEX = Subject("index", SIMPLE, f"{bodies.SAMPLE}/", accept=bodies.SIMPLE_JSON)
+FILE_100K = listed_file("file 100 KB", bodies.SAMPLE)
+FILE_20M = listed_file("file 20 MB", bodies.sized_project(FILE_20M_BYTES, 0))
+PACKUMENT = Subject("abbreviated packument", NPM, bodies.WIDGET, accept=bodies.ABBREVIATED)
+CRATE_ENTRY = Subject("cargo index entry", CARGO, packages.CRATE_PATH)
+GO_ZIP = Subject("Go zip 1 MB", GO, packages.GO_ZIP_PATH, is_file=True)
+JAR = Subject("Maven jar 1 MB", MAVEN, packages.JAR_PATH, is_file=True)
+SUBJECTS = (INDEX, FILE_100K, FILE_20M, PACKUMENT, CRATE_ENTRY, GO_ZIP, JAR)
 
 
 class Unequal(Exception):
@@ -78,24 +81,22 @@ def fetch(url: str, accept: str = "*/*", **headers: str) -> Timed:
     return Timed(reply.status, body, {k.lower(): v for k, v in reply.getheaders()}, first_byte_s, total_s)
 
 
-def speaks(server: Server, subject: Subject) -> bool:
-    """Whether the server has this protocol at all."""
-    return bool(server.npm_url if subject.npm else server.simple_url)
+def count_requests(upstream: Server) -> int:
+    """How many requests the upstream double has answered."""
+    return int(fetch(f"{upstream.root}/requests").body)
 
 
 def find_url(server: Server, subject: Subject) -> str:
     """The subject's address on the server; a file's is found in the index that the server gives."""
-    if subject.npm:
-        return f"{server.npm_url}{subject.project}"
-    index_url = f"{server.simple_url}{subject.project}/"
-    if not subject.is_file:
+    index_url = server.url(subject.protocol) + subject.path
+    if not subject.filename:
         return index_url
     reply = fetch(index_url, bodies.SIMPLE_JSON)
     if reply.status != 200:
         raise Unequal(f"{server.name} answers {reply.status} for {index_url}: {reply.body[:200]!r}")
     links: dict[str, str] = {entry["filename"]: entry["url"] for entry in json.loads(reply.body)["files"]}
     url = urljoin(index_url, links[subject.filename]).partition("#")[0]
-    return url.replace(*server.rebase) if server.rebase else url
+    return url.replace(server.moved, server.root) if server.moved else url
 
 
 def check_and_warm(server: Server, subject: Subject, url: str, expected: Content) -> tuple[int, int]:
@@ -122,10 +123,11 @@ def check_and_warm(server: Server, subject: Subject, url: str, expected: Content
 
 
 def content(subject: Subject, body: bytes) -> Content:
-    """What must be the same on every server: a file's digest, or (name, digest) of everything an index lists."""
-    if subject.is_file:
+    """What must be the same on every server: the digest of a file, and of an index that nobody rewrites, or else (name,
+    digest) of everything that an index lists."""
+    if subject.is_file or subject.protocol == CARGO:
         return hashlib.sha256(body).hexdigest()
     document = json.loads(body)
-    if subject.npm:
+    if subject.protocol == NPM:
         return {(version, entry["dist"]["integrity"]) for version, entry in document["versions"].items()}
     return {(entry["filename"], entry["hashes"]["sha256"]) for entry in document["files"]}

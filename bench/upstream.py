@@ -2,7 +2,8 @@
 
     python bench/upstream.py --port 9000 [--delay-ms 20] [--rate-mib 100]
 
-Serves `/simple/PROJECT/`, `/packages/.../FILE` and `/npm/NAME`; `/requests` tells how many it has answered.
+Serves `/simple/PROJECT/`, `/packages/.../FILE`, `/npm/NAME` and one project each below `/cargo/`, `/go/`, `/maven/`;
+`/requests` tells how many it has answered.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import bodies
+import packages
 
 HELD_PIECE_BYTES = 64 * 1024
 HELD_AHEAD_S = 0.002
@@ -72,6 +74,8 @@ class Double:
             return Reply(200, kept, bodies.file_pieces(parts[-1], size), size)
         if parts[0] == "npm" and len(parts) == 2 and bodies.packument_versions(parts[1]):
             return self._packument(parts[1], headers)
+        if (found := packages.find(path, self.base_url)) is not None:
+            return _whole(found.body, found.media_type, headers)
         return Reply(404, {"Content-Type": "text/plain"}, (b"no such thing",), 13)
 
     def _packument(self, name: str, headers: dict[str, str]) -> Reply:

@@ -6,15 +6,16 @@ import json
 import re
 import statistics
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from figures import Row
 from install import command_path
+from lineup import running
 from processes import descendants, rss_bytes
-from servers import Server, running
-from subjects import FILE_20M, SUBJECTS, Subject, Unequal, check_and_warm, content, fetch, find_url, speaks
+from servers import Server
+from subjects import FILE_20M, Subject, Unequal, check_and_warm, content, fetch, find_url
 
 HERE = Path(__file__).resolve().parent
 LARGE_FILE_FACTOR, LARGE_FILE_HERD_FACTOR, HERD = 1.5, 5, 256
@@ -32,24 +33,33 @@ class Target:
     failures: int
 
 
-def run_warm(names: list[str], workers: int, connections: list[int], rounds: int, seconds: float) -> list[Row]:
+@dataclass(frozen=True)
+class Plan:
+    """How long is measured, with how many clients, how often."""
+
+    connections: tuple[int, ...]
+    rounds: int
+    seconds: float
+
+
+def run_warm(names: list[str], subjects: Sequence[Subject], workers: int, plan: Plan) -> list[Row]:
     """One row per subject, connection count and server: requests/s, MB/s, percentiles in ms, errors."""
     with running(names, workers) as (upstream, servers):
-        return _measure(upstream, servers, workers, connections, rounds, seconds)
+        return _measure(upstream, servers, subjects, workers, plan)
 
 
 def _measure(
-    upstream: Server, servers: list[Server], workers: int, connections: list[int], rounds: int, seconds: float
+    upstream: Server, servers: list[Server], subjects: Sequence[Subject], workers: int, plan: Plan
 ) -> list[Row]:
     rows = []
-    for subject in SUBJECTS:
+    for subject in subjects:
         targets = _warm_up(upstream, servers, subject)
-        for count in connections:
+        for count in plan.connections:
             runs: dict[str, list[Row]] = {target.server.name: [] for target in targets}
-            for number in range(rounds):
+            for number in range(plan.rounds):
                 for target in targets if number % 2 == 0 else reversed(targets):
                     if number == 0 or not subject.is_file or target.server.name in GOAL_SERVERS:
-                        length_s = seconds * _length_factor(subject, count)
+                        length_s = plan.seconds * _length_factor(subject, count)
                         run = run_wrk(
                             target.url,
                             subject.accept,
@@ -88,9 +98,9 @@ def _warm_up(upstream: Server, servers: list[Server], subject: Subject) -> list[
     expected = content(subject, fetch(find_url(upstream, subject), subject.accept).body)
     targets: list[Target] = []
     for server in servers:
-        if speaks(server, subject):
+        if subject.protocol in server.paths:
             url = find_url(server, subject)
-            if urlsplit(url).netloc != urlsplit(server.simple_url or server.npm_url).netloc:
+            if not url.startswith(f"{server.root}/"):
                 raise Unequal(f"{server.name} sends clients elsewhere for {subject.name}: {url}")
             targets.append(Target(server, url, *check_and_warm(server, subject, url, expected)))
     return targets

@@ -8,21 +8,19 @@ import json
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from mainstay.config import Config, load_config, parse_size
-from mainstay.db.blobs import BlobCatalog, load_total, touch_blobs
 from mainstay.db.engine import Database
 from mainstay.db.origins import Origin, load_origins, save_origins
 from mainstay.ecosystems import ecosystems
-from mainstay.errors import DataFolderError, MainstayError, StoreError
+from mainstay.errors import DataFolderError, MainstayError
 from mainstay.gateway.asgi import Application
 from mainstay.gateway.call import Bases
 from mainstay.gateway.files import FileReplies
@@ -32,10 +30,10 @@ from mainstay.gateway.passing import Passing
 from mainstay.gateway.record import Recorder
 from mainstay.gateway.render import Renderings
 from mainstay.gateway.supply import Supply
+from mainstay.gateway.upkeep import Upkeep
 from mainstay.intercept.receipt import Totals
-from mainstay.intercept.trust import load_user_trust
 from mainstay.model import Artifact
-from mainstay.store.evict import evict
+from mainstay.store.absences import Absences
 from mainstay.store.local import LocalStore
 from mainstay.store.shared import Shared
 from mainstay.telemetry import metrics as metrics_module
@@ -52,11 +50,6 @@ from mainstay.upstream.registry import Registry, Upstream
 from mainstay.upstream.takedowns import Takedowns
 
 BOOT_VARIABLE = "MAINSTAY_BOOT"
-KEEP_EVERY_S = 30.0
-ROOM_EVERY_S = 1.0
-FLUSH_EVERY_S = 0.25
-SCAN_EVERY_ROUNDS = 120
-"""How often eviction also compares the folder with the catalog, which looks at every blob."""
 METRICS_FOLDER = "metrics"
 KEY_FILE = "secret"
 SECRET_BYTES = 32
@@ -77,13 +70,9 @@ class Gateway:
         self.metrics = Metrics()
         self._access = AccessLog(folder / "access.jsonl") if config.log.access else None
         self._parser = Parser()
-        self._tasks: list[asyncio.Task[None]] = []
         self._workers = workers
         self._trusted = trusted
         self._ready = False
-        self._rounds = 0
-        self._room_bytes = 0.0
-        """What this worker may store before it is worth asking whether all of them are over the budget."""
         self._learning = asyncio.Lock()
         self._learned: set[str] = set()
         self.app: Application = self._compose(folder)
@@ -100,10 +89,11 @@ class Gateway:
             self._parser,
             self._takedowns,
             self.metrics,
-            on_file_bases=self.learn,
+            on_bases=self.learn,
         )
+        self._upkeep = Upkeep(config, registry, self.store, self.database, self.metrics, self.asker, self._workers)
         self._artifacts = Artifacts(
-            config, self.store, self.database, self.asker, self._shared, make_room=self.make_room
+            config, self.store, self.database, self.asker, self._shared, make_room=self._upkeep.make_room
         )
         supply = Supply(
             registry,
@@ -111,6 +101,7 @@ class Gateway:
             self._artifacts,
             self._parser,
             self._takedowns,
+            Absences(folder / "absent.bin"),
             secret=load_secret(folder / KEY_FILE),
             document_ttl_s=config.cache.document_ttl_s,
             negative_ttl_s=config.cache.negative_ttl_s,
@@ -132,37 +123,32 @@ class Gateway:
         await self._parser.start()
         if self._access is not None:
             self._access.start(asyncio.get_running_loop())
-        self._tasks = [
-            asyncio.create_task(self._forever(FLUSH_EVERY_S, self._flush), name="metrics"),
-            asyncio.create_task(self._forever(KEEP_EVERY_S, self._keep), name="eviction"),
-            asyncio.create_task(self._forever(ROOM_EVERY_S, self._keep_room), name="room"),
-        ]
+        self._upkeep.start()
         self._ready = True
 
     async def stop(self) -> None:
         """End it: what is under way is broken off, what was counted is kept."""
         self._ready = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._upkeep.stop()
         await self._artifacts.close()
         await self.documents.close()
         await self._parser.close()
         await self.asker.close()
         if self._access is not None:
             await self._access.close()
-        await self._touch()
+        await self._upkeep.touch()
         self.metrics.flush()
         await asyncio.to_thread(self.database.close)
         self.store.close()
 
-    async def learn(self, upstream: Upstream, bases: tuple[str, ...]) -> None:
-        """Note the hosts where an upstream keeps its files."""
-        role = upstream.ecosystem.learned_role
-        new = [base for base in bases if self.registry.learn(base, upstream)]
-        if new and role is not None:
-            ids = (upstream.ecosystem.id, upstream.id, role)
-            await self.database.run(save_origins, [Origin(base, *ids, time.time()) for base in new])
+    async def learn(self, upstream: Upstream, bases: Mapping[str, str | None]) -> None:
+        """Note where an upstream keeps what: the base of a role, None standing for the learned one."""
+        new = [(base, role) for base, role in bases.items() if self.registry.learn(base, upstream, role)]
+        if new:
+            ecosystem = upstream.ecosystem
+            ids = (ecosystem.id, upstream.id)
+            origins = [Origin(base, *ids, role or ecosystem.learned_role or "", time.time()) for base, role in new]
+            await self.database.run(save_origins, origins)
 
     async def learn_all(self) -> None:
         """Learn the file hosts of every upstream that has named none yet, by asking for one small index of each; once,
@@ -183,60 +169,7 @@ class Gateway:
         known = {(upstream.ecosystem.id, upstream.id): upstream for upstream in self.registry}
         for origin in await self.database.read(load_origins):
             if (upstream := known.get((origin.ecosystem, origin.upstream))) is not None:
-                self.registry.learn(origin.base, upstream)
-
-    async def _forever(self, every_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                await work()
-            except MainstayError as error:
-                _log.error("background work failed", work=work.__name__, reason=error.message)
-
-    async def _flush(self) -> None:
-        self.metrics.flush()
-
-    async def _touch(self) -> None:
-        used, self.store.used = self.store.used, set()
-        if used:
-            await self.database.run(touch_blobs, used, time.time())
-
-    async def _keep(self) -> None:
-        await self._evict(scan=self._rounds % SCAN_EVERY_ROUNDS == 0)
-        self._rounds += 1
-        for name in ecosystems():
-            resting = sum(self.asker.resting(upstream) for upstream in self.registry.of(name))
-            self.metrics.set_resting(name, resting)
-
-    async def _keep_room(self) -> None:
-        """Evict out of turn where more was stored than there was room for, so that a fast fill, or a run that ends
-        before the first turn, does not leave the store far over its budget."""
-        self._room_bytes -= self.store.take_stored_bytes()
-        if self._room_bytes < 0:
-            await self._evict(scan=False)
-
-    async def _evict(self, *, scan: bool) -> None:
-        await self._touch()
-        budget = parse_size(self.config.cache.size)
-        done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget, scan=scan)
-        if done.busy:
-            return
-        self._room_bytes = max(0.0, (budget - done.total_bytes) / self._workers)
-        self.metrics.set_store_bytes(done.total_bytes)
-        if done.blobs:
-            _log.info("evicted", blobs=done.blobs, freed_bytes=done.freed_bytes, total_bytes=done.total_bytes)
-
-    async def make_room(self, size_bytes: int) -> int:
-        """Evict at least so many bytes, as far as there are blobs that may go; returns how many went."""
-        try:
-            await self._touch()
-            budget = max(0, await self.database.read(load_total) - size_bytes)
-            done = await asyncio.to_thread(evict, self.store, BlobCatalog(self.database), budget, scan=False)
-        except StoreError as error:
-            _log.warning("the disk is full, and nothing can be evicted", reason=error.message)
-            return 0
-        _log.warning("the disk is full", evicted_blobs=done.blobs, freed_bytes=done.freed_bytes)
-        return done.freed_bytes
+                self.registry.learn(origin.base, upstream, origin.role)
 
     async def _readiness(self) -> tuple[int, str, bytes]:
         status, word = (200, "ready") if self._ready else (503, "starting")
@@ -305,6 +238,8 @@ async def open_run(config: Config, finding: Future[Registry]) -> AsyncIterator[R
     Raises:
         DataFolderError: the data folder cannot be used. ConfigError: a credential is missing.
     """
+    from mainstay.intercept.trust import load_user_trust
+
     configure_logging("error" if config.log.level == "info" else config.log.level)
     _prepare(config)
     # What any of the user's clients trusts upstream to be, the gateway that stands in for it must trust as well.

@@ -30,7 +30,8 @@ class Index:
     `project` is the normalised name, "" for a list of all projects. `path` is where upstream has
     it, below `role`'s base.
     `accept` is the Accept header to ask upstream with: a different one makes a different stored document.
-    `form` names the representation wanted by the client (an adapter's own word, passed back to `render`).
+    `form` names the representation wanted by the client (an adapter's own word, passed back to `render`). `opaque` says
+    that it is a file of any kind that may change, and is served as it is.
     """
 
     project: str
@@ -38,6 +39,7 @@ class Index:
     role: str
     accept: str
     form: str
+    opaque: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,17 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes of an index as upstream sent them, with where they came from (relative links need it)."""
+    """The bytes of an index as upstream sent them, with where they came from (relative links need it).
+
+    `description` is the registry's description of itself, where its protocol has one (cargo's config.json).
+    `authorized` says that the gateway shows that registry a credential of its own, so that clients need none.
+    """
 
     body: bytes
     media_type: str
     url: str
+    description: bytes = b""
+    authorized: bool = False
 
 
 Keep = Callable[[Release], bool]
@@ -194,9 +202,9 @@ class Discovery:
 
     `commands` are run as they are, with `environ` on top of the environment so that they leave nothing behind:
     `{temporary}` in a value is a folder that goes with the command. `env` are variable names. `files` are paths in
-    which `~` is the home folder and a relative path is looked for in the working folder and its parents. What is found
-    goes to the adapter's `find_upstreams` as a mapping from the command (joined by spaces), variable or path pattern to
-    its text.
+    which `~` is the home folder, `$NAME` at the start a variable's folder, and a relative path is looked for in the
+    working folder and its parents. What is found goes to the adapter's `find_upstreams` as a mapping from the command
+    (joined by spaces), variable or path pattern to its text.
     """
 
     commands: tuple[tuple[str, ...], ...] = ()
@@ -213,3 +221,37 @@ class Found:
     extra: bool = False
     namespaces: tuple[str, ...] = ()
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFile:
+    """One file of a client's own configuration, and what in it makes the client use the gateway.
+
+    `places` are where the client looks for it: `~` is the home folder, `${NAME}` a variable and `${NAME:-DEFAULT}` one
+    with a default, `{config}` the platform's folder for configuration. A place that is nothing but a variable which is
+    set decides, then the first file that exists, else the last place.
+    `form` names its syntax: "ini", "npmrc", "env", "yarnrc", "yaml", "toml", "xml" or "script" (a file of our own).
+    `text` is what to write, below the section or element `under`; `{url}` is the mount's address without its last
+    slash. `replaces` are the settings whose place it takes, each as its path of keys.
+    `http_hosts` is the setting with the hosts that may be asked by plain http, "" where the client needs none, and
+    `loopback_too` says whether loopback must be in it.
+    `variables` go before the file.
+    """
+
+    places: tuple[str, ...]
+    form: str
+    text: str
+    under: tuple[str, ...] = ()
+    replaces: tuple[tuple[str, ...], ...] = ()
+    http_hosts: str = ""
+    loopback_too: bool = False
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSetup:
+    """A client that can be told of the gateway in its own configuration. `programs` are its names on PATH."""
+
+    name: str
+    programs: tuple[str, ...]
+    files: tuple[ClientFile, ...]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import ssl
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
-from multiprocessing import parent_process
+from multiprocessing import Pipe, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -21,7 +22,8 @@ from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors.multiprocess import Multiprocess, Process
+from uvicorn.supervisors import multiprocess
+from uvicorn.supervisors.multiprocess import SIGNALS, Process
 
 from mainstay import __version__, app
 from mainstay.app import BOOT_VARIABLE, listen_url, prepare_serve, worker_count
@@ -81,7 +83,36 @@ def worker() -> Application:
         sys.exit(1)
 
 
-class _Supervisor(Multiprocess):
+class _Worker(Process):
+    """uvicorn's, forked instead of spawned: the main process has imported everything and has no thread but one."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        self.config = config
+        self._server = None
+        self.parent_conn, self.child_conn = Pipe()
+        self.process = get_context("fork").Process(target=self._begin, args=(sockets,))  # type: ignore[assignment]
+
+    def start(self) -> None:
+        """Begin. A signal that comes while the worker still has the main process's handlers waits for its own."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def _begin(self, sockets: list[socket.socket]) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        with suppress(KeyboardInterrupt):  # Ctrl-C reaches every process of the terminal
+            self.target(sockets)
+
+
+# The name by which uvicorn's supervisor makes its workers.
+multiprocess.Process = _Worker  # type: ignore[misc]
+
+
+class _Supervisor(multiprocess.Multiprocess):
     """uvicorn's, which starts, watches and replaces workers."""
 
     def __init__(self, settings: uvicorn.Config, listener: socket.socket, load_again: Callable[[], Config]) -> None:
@@ -119,7 +150,7 @@ class _Supervisor(Multiprocess):
             if process.exitcode == STARTUP_FAILURE:
                 self.should_exit.set()
                 return
-            self.processes[number] = Process(self.config, self.sockets)
+            self.processes[number] = _Worker(self.config, self.sockets)
             self.processes[number].start()
             _log.warning(
                 "a worker ended, another takes its place", ended=process.pid, started=self.processes[number].pid
@@ -160,9 +191,15 @@ def _keep_from_children() -> None:
 
 
 def _end_with_parent() -> None:
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+    """Wait for the main process's end by itself: the pipe that multiprocessing has for it is held by siblings too."""
+    parent = parent_process()
+    if parent is None or parent.pid is None:
+        return
+    with suppress(ProcessLookupError):  # it has ended before it could be watched
+        descriptor = os.pidfd_open(parent.pid)
+        if os.getppid() == parent.pid:
+            select.select([descriptor], [], [])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -66,7 +66,8 @@ def test_an_ecosystem_is_named_in_its_own_file_only():
     found = []
     for adapter in ecosystems().values():
         names = "|".join(re.escape(name) for name in {adapter.id, adapter.mount})
-        whole_or_part = re.compile(rf"(?:^|[/:.\[]){'(?:' + names + ')'}(?:$|[/@.\]])")
+        # A folder such as `.name` is a client's own, whatever the ecosystem is called.
+        whole_or_part = re.compile(rf"(?:^|[/:\[]|(?<=\w)\.){'(?:' + names + ')'}(?:$|[/@.\]])")
         own = re.compile(rf"ecosystems/_?{re.escape(adapter.id)}(?:_\w+)?\.py")
         found += [
             f"{module.name}:{line}: {value!r}"

@@ -14,7 +14,10 @@ from architecture.tree import ROOT
 
 BASICS = ("bash", "dirname", "id", "env", "sh", "sed", "mv")
 PACKAGES = set(
-    "python3 python3-venv make git curl wget openssl nodejs npm mount util-linux default-jre-headless".split()
+    (
+        "python3 python3-venv make git curl wget openssl nodejs npm mount util-linux default-jre-headless "
+        "golang-go cargo maven default-jdk-headless"
+    ).split()
 )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from clients.tools import Tools
+from clients.tools import GO_CACHE, GO_SETTINGS, Tools
 
 PROJECTS = Path(__file__).parent / "projects"
 MAINSTAY = (sys.executable, "-m", "mainstay")
@@ -84,6 +84,12 @@ class Stage:
             # npm waits 10 s and more between attempts: what fails here shall fail soon.
             "npm_config_fetch_retry_mintimeout": "200",
             "npm_config_fetch_retry_maxtimeout": "1000",
+            **GO_SETTINGS,
+            # Not in the home folder: what is compiled of the standard library is no download, and takes its time.
+            "GOCACHE": str(GO_CACHE),
+            # A JVM takes the home folder from the user's account. One compiler is enough for a run of seconds.
+            "MAVEN_OPTS": f"-Duser.home={self.home} -XX:TieredStopAtLevel=1",
+            "MAVEN_SKIP_RC": "1",
         }
         return environ | more
 
@@ -137,7 +143,7 @@ class Stage:
                 said = f"{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
                 raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{said}")
         return Outcome(
-            tree=snapshot(self.project / tree),
+            tree=snapshot(self.home / tree[2:] if tree.startswith("~/") else self.project / tree),
             home=frozenset(path.name for path in self.home.iterdir()),
             tmp=frozenset(path.name for path in self.tmp.iterdir()),
             locks={name: (self.project / name).read_bytes() for name in locks},

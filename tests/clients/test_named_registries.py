@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -54,8 +55,8 @@ def company(authority: Authority) -> Iterator[tuple[Upstream, Proxy]]:
         package = upstream.package("@acme/demo")
         package.base_url = SCOPE
         package.release("1.0.0", make_tarball("@acme/demo", "1.0.0"))
-        port = int(upstream.simple_url.split(":")[2].split("/")[0])
-        with Proxy(authority=authority, routes={"extra.example": port, "acme.example": port}) as proxy:
+        routes = {"extra.example": urlsplit(upstream.simple_url).port, "acme.example": urlsplit(upstream.npm_url).port}
+        with Proxy(authority=authority, routes={host: port for host, port in routes.items() if port}) as proxy:
             yield upstream, proxy
 
 

@@ -30,11 +30,14 @@ def test_with_every_upstream_cut_and_an_empty_client_cache_it_works_again(
     assert_same(lane.direct(client), lane.cut(client, mode), client, by_address=mode == "address")
 
 
-@pytest.mark.parametrize("client", [BY_NAME["pip-newest"], BY_NAME["uv-pip"], BY_NAME["npm-ci"]], ids=str)
+@pytest.mark.parametrize(
+    "client", [BY_NAME[name] for name in ("pip-newest", "uv-pip", "npm-ci", "go", "cargo")], ids=str
+)
 def test_the_cut_is_a_real_one(lane: Lane, client: Client) -> None:
     """A client on its own, with the variables that cut the gateway off, installs nothing."""
+    retries = dict.fromkeys(("npm_config_fetch_retries", "UV_HTTP_RETRIES", "PIP_RETRIES", "CARGO_NET_RETRY"), "0")
     with pytest.raises(Failed):
-        lane.perform(client, npm_config_fetch_retries="0", UV_HTTP_RETRIES="0", PIP_RETRIES="0", **dead_proxy())
+        lane.perform(client, **retries, **dead_proxy())
 
 
 @every_client

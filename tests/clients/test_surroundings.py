@@ -43,7 +43,12 @@ def test_a_company_ca_known_only_by_the_variables_and_a_proxy_are_kept(
 
 @pytest.mark.parametrize(
     ("name", "variable"),
-    [("pip-newest", "PIP_CERT"), ("uv-project", "SSL_CERT_FILE"), ("npm-ci", "NODE_EXTRA_CA_CERTS")],
+    [
+        ("pip-newest", "PIP_CERT"),
+        ("uv-project", "SSL_CERT_FILE"),
+        ("npm-ci", "NODE_EXTRA_CA_CERTS"),
+        ("cargo", "CARGO_HTTP_CAINFO"),
+    ],
 )
 def test_a_company_ca_known_only_to_one_client_is_trusted_upstream(
     lane: Lane, authority: Authority, tmp_path: Path, name: str, variable: str

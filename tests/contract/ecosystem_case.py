@@ -15,7 +15,9 @@ class Case:
     rendered. `denied` is a version that the index lists and whose text is in no other version, name or digest of it;
     "" where the index lists no releases. `single` says that the document is about that one release alone, so that
     nothing is left of it where the release is denied. `partial` says that what is rendered is a part of the index (its
-    tags, one version), which does not read as an index again.
+    tags, one version), which does not read as an index again. `linkless` says that the document names no addresses of
+    files: clients make them by the protocol's rules. `template` says that its links are patterns and not addresses.
+    `description` is the registry's description of itself, where the protocol has one.
     """
 
     name: str
@@ -28,3 +30,6 @@ class Case:
     denied: str = ""
     single: bool = False
     partial: bool = False
+    linkless: bool = False
+    template: bool = False
+    description: bytes = b""

@@ -22,8 +22,8 @@ SETTINGS = {"cache": {"document_ttl_s": 600}}
 def paths(stand: Stand) -> list[str]:
     """Of an index, a file and a packument of the test's own."""
     stand.release("1.0", FILE)
-    stand.publish("1.0.0")
-    return [stand.index, stand.file, stand.packument]
+    stand.beside("npm").release("1.0")
+    return [stand.index, stand.file, stand.beside("npm").index]
 
 
 @pytest.fixture
@@ -108,6 +108,6 @@ def test_known_requests_in_one_piece_are_answered_in_order(stand: Stand, paths: 
 
 def test_a_known_request_of_another_name_gets_links_of_its_own(stand: Stand, paths: list[str], wire: Wire) -> None:
     """The Host header is part of the bytes: nobody is sent to the address that another client asked."""
-    learn(stand, stand.packument)
-    there = wire.send(request(stand.packument, host="other.example")).read()
+    learn(stand, stand.beside("npm").index)
+    there = wire.send(request(stand.beside("npm").index, host="other.example")).read()
     assert there is not None and b"gateway.example" not in there.body and b"http://other.example" in there.body

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from doubles.gateway import Gateway, Tree
-from doubles.stand import Stand
+from doubles.stand import NpmStand
 from doubles.upstream import Upstream
 
 SETUPS: dict[str, Tree] = {
@@ -35,7 +35,7 @@ EVERY_SUBSET = [
 @pytest.fixture(scope="module")
 def gateways(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Gateway]]:
     """One gateway for each way to set it up."""
-    ecosystems: Tree = {"pypi": {"upstream": shared_upstream.simple_url}, "npm": {"upstream": shared_upstream.npm_url}}
+    ecosystems: Tree = {name: {"upstream": url} for name, url in shared_upstream.urls.items()}
     folder = tmp_path_factory.mktemp("links")
     started = {name: Gateway(folder / name, {**tree, "ecosystems": ecosystems}) for name, tree in SETUPS.items()}
     try:
@@ -49,24 +49,23 @@ def gateways(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def stand(request: pytest.FixtureRequest, gateways: dict[str, Gateway], shared_upstream: Upstream) -> Stand:
+def stand(request: pytest.FixtureRequest, gateways: dict[str, Gateway], shared_upstream: Upstream) -> NpmStand:
     """A package of the test's own at the gateway of the set-up that the test names, `plain` unless it does."""
-    own = Stand(shared_upstream, gateways[getattr(request, "param", "plain")])
-    own.publish("1.0.0")
-    own.release("1.0")
+    own = NpmStand(shared_upstream, gateways[getattr(request, "param", "plain")]).release("1.0")
+    own.beside("pypi").release("1.0")
     return own
 
 
-def tarball(stand: Stand, **headers: str) -> str:
+def tarball(stand: NpmStand, **headers: str) -> str:
     """The link that a client with these headers (underscores for dashes) is given."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    got = stand.fetch(stand.packument, headers=sent)
+    got = stand.fetch(stand.index, headers=sent)
     assert got.status == 200, got
     document: dict[str, Any] = json.loads(got.body)
     return str(document["versions"]["1.0.0"]["dist"]["tarball"])
 
 
-def test_the_host_header_decides_where_nothing_is_set(stand: Stand) -> None:
+def test_the_host_header_decides_where_nothing_is_set(stand: NpmStand) -> None:
     """What the client typed is what it is sent back to."""
     path = f"/npm/{stand.name}/-/{stand.name}-1.0.0.tgz"
     assert tarball(stand, host="first.example") == "http://first.example" + path
@@ -77,9 +76,9 @@ def test_the_host_header_decides_where_nothing_is_set(stand: Stand) -> None:
 @pytest.mark.parametrize(
     "host", ['a"b.example', "a.example/path", "user@a.example", "a b", "a.example:port", "", "[::1", "é"]
 )
-def test_a_host_that_is_none_is_replaced_by_the_own_address(host: str, stand: Stand) -> None:
+def test_a_host_that_is_none_is_replaced_by_the_own_address(host: str, stand: NpmStand) -> None:
     """Nothing that is no host name gets into a document."""
-    got = stand.fetch(stand.packument, headers={"host": host.encode().decode("latin-1")})
+    got = stand.fetch(stand.index, headers={"host": host.encode().decode("latin-1")})
     if got.status == 200:
         link = json.loads(got.body)["versions"]["1.0.0"]["dist"]["tarball"]
         assert link.startswith(f"http://127.0.0.1:{stand.gateway.port}/npm/")
@@ -89,7 +88,7 @@ def test_a_host_that_is_none_is_replaced_by_the_own_address(host: str, stand: St
 
 @pytest.mark.parametrize("headers", EVERY_SUBSET, ids="+".join)
 @pytest.mark.parametrize("stand", ["plain", "elsewhere"], indirect=True)
-def test_a_stranger_cannot_move_links_by_forwarded_headers(headers: dict[str, str], stand: Stand) -> None:
+def test_a_stranger_cannot_move_links_by_forwarded_headers(headers: dict[str, str], stand: NpmStand) -> None:
     """Neither for itself nor for whoever asks next, in any combination of headers."""
     for sent in ({**headers, "host": "right.example"}, {"host": "right.example"}):
         assert tarball(stand, **sent).startswith("http://right.example/npm/")
@@ -110,7 +109,7 @@ def test_a_stranger_cannot_move_links_by_forwarded_headers(headers: dict[str, st
     ],
 )
 @pytest.mark.parametrize("stand", ["proxied"], indirect=True)
-def test_a_listed_proxy_is_believed(headers: dict[str, str], base: str, stand: Stand) -> None:
+def test_a_listed_proxy_is_believed(headers: dict[str, str], base: str, stand: NpmStand) -> None:
     """Its own word, which is the last of a list, and for that request only: the next one without it gets none of it."""
     for _ in range(2):
         assert tarball(stand, host="right.example", **headers).startswith(base + "/npm/")
@@ -118,7 +117,7 @@ def test_a_listed_proxy_is_believed(headers: dict[str, str], base: str, stand: S
 
 
 @pytest.mark.parametrize("stand", ["proxied"], indirect=True)
-def test_a_listed_proxy_cannot_name_what_is_no_host(stand: Stand) -> None:
+def test_a_listed_proxy_cannot_name_what_is_no_host(stand: NpmStand) -> None:
     """Its headers may come from outside unfiltered: then the own address is used."""
     for headers in ({"x-forwarded-host": 'a"b'}, {"x-forwarded-proto": "javascript"}, {"forwarded": "host=a/b"}):
         assert tarball(stand, host="right.example", **headers).startswith(f"http://127.0.0.1:{stand.gateway.port}/npm/")
@@ -126,15 +125,15 @@ def test_a_listed_proxy_cannot_name_what_is_no_host(stand: Stand) -> None:
 
 @pytest.mark.parametrize("headers", [{}, *EVERY_SUBSET], ids=lambda headers: "+".join(headers) or "none")
 @pytest.mark.parametrize("stand", ["fixed"], indirect=True)
-def test_public_url_beats_everything(headers: dict[str, str], stand: Stand) -> None:
+def test_public_url_beats_everything(headers: dict[str, str], stand: NpmStand) -> None:
     """Whatever the client or the proxy says."""
     assert tarball(stand, host="right.example", **headers).startswith("https://packages.example/mirror/npm/")
 
 
-def test_no_document_holds_a_credential_or_a_query(stand: Stand) -> None:
+def test_no_document_holds_a_credential_or_a_query(stand: NpmStand) -> None:
     """What one caller sent beside the path is in no document, its own included."""
     secret = {"authorization": "Basic Y2FuYXJ5OmNhbmFyeQ==", "cookie": "canary", "host": "right.example"}
-    for path in (stand.packument, stand.index):
+    for path in (stand.index, stand.beside("pypi").index):
         for headers in (secret, {"host": "right.example"}):
             got = stand.fetch(path + "?token=canary", headers=headers)
             assert got.status == 200
@@ -142,17 +141,19 @@ def test_no_document_holds_a_credential_or_a_query(stand: Stand) -> None:
             assert not any("canary" in value for value in got.headers.values())
 
 
-def test_relative_links_need_no_host(stand: Stand) -> None:
+def test_relative_links_need_no_host(stand: NpmStand) -> None:
     """The simple index is the same bytes for every Host."""
-    bodies = {stand.fetch(stand.index, headers={"host": f"{name}.example"}).body for name in ("first", "second")}
+    index = stand.beside("pypi").index
+    bodies = {stand.fetch(index, headers={"host": f"{name}.example"}).body for name in ("first", "second")}
     assert len(bodies) == 1 and b".example" not in bodies.pop()
 
 
-def test_a_client_that_asks_for_it_gets_upstreams_own_links(stand: Stand) -> None:
+def test_a_client_that_asks_for_it_gets_upstreams_own_links(stand: NpmStand) -> None:
     """`Mainstay-Links: upstream` leaves addresses as they are, and only for that request."""
     for _ in range(2):
         assert tarball(stand, mainstay_links="upstream").startswith(stand.upstream.npm_url)
         assert tarball(stand, host="right.example").startswith("http://right.example/npm/")
-        page = stand.fetch(stand.index, headers={"mainstay-links": "upstream"})
+        index = stand.beside("pypi").index
+        page = stand.fetch(index, headers={"mainstay-links": "upstream"})
         assert stand.upstream.files_url in page.text
-        assert stand.upstream.files_url not in stand.fetch(stand.index).text
+        assert stand.upstream.files_url not in stand.fetch(index).text

@@ -9,7 +9,7 @@ import pytest
 
 from contract.servers import SERVERS, Wire, connected, request
 from doubles.gateway import Gateway
-from doubles.stand import Stand
+from doubles.stand import PypiStand
 from doubles.upstream import Upstream
 
 
@@ -28,16 +28,16 @@ def gateways(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(params=SERVERS)
-def stand(request: pytest.FixtureRequest, gateways: dict[str, Gateway], shared_upstream: Upstream) -> Stand:
+def stand(request: pytest.FixtureRequest, gateways: dict[str, Gateway], shared_upstream: Upstream) -> PypiStand:
     """A project of the test's own behind each server."""
-    own = Stand(shared_upstream, gateways[request.param])
+    own = PypiStand(shared_upstream, gateways[request.param])
     own.release("1.0")
-    own.publish("1.0.0")
+    own.beside("npm").release("1.0")
     return own
 
 
 @pytest.fixture
-def wire(stand: Stand) -> Iterator[Wire]:
+def wire(stand: PypiStand) -> Iterator[Wire]:
     """A connection to the stand's gateway."""
     with connected(stand.gateway.port) as wire:
         yield wire
@@ -67,7 +67,7 @@ TRAVERSALS = [
 
 
 @pytest.mark.parametrize("path", TRAVERSALS)
-def test_traversal_leads_nowhere(path: str, stand: Stand, wire: Wire) -> None:
+def test_traversal_leads_nowhere(path: str, stand: PypiStand, wire: Wire) -> None:
     """400 or 404 in every spelling, nothing of a file, and upstream is asked of nothing outside its own paths."""
     before = len(stand.upstream.requests)
     answer = wire.send(request(path)).read()
@@ -80,7 +80,7 @@ def test_traversal_leads_nowhere(path: str, stand: Stand, wire: Wire) -> None:
 
 @pytest.mark.parametrize("line_end", ["%0d%0a", "%0a", "%0d", "%E5%98%8A%E5%98%8D"])
 @pytest.mark.parametrize("path", ["/pypi/simple/demo{}x-evil:1/", "/npm/left{}x-evil:1", "/npm/@s{}x-evil:1%2fy"])
-def test_a_line_end_in_a_name_stays_in_the_name(path: str, line_end: str, stand: Stand, wire: Wire) -> None:
+def test_a_line_end_in_a_name_stays_in_the_name(path: str, line_end: str, stand: PypiStand, wire: Wire) -> None:
     """Neither the reply nor upstream's request gains a header."""
     before = len(stand.upstream.requests)
     answer = wire.get(path.format(line_end))
@@ -99,16 +99,16 @@ def test_a_line_end_in_a_name_stays_in_the_name(path: str, line_end: str, stand:
         "Accept: \x7f\x01",
     ],
 )
-def test_control_characters_in_a_header_do_no_harm(header: str, stand: Stand, wire: Wire) -> None:
+def test_control_characters_in_a_header_do_no_harm(header: str, stand: PypiStand, wire: Wire) -> None:
     """Refused by the server or taken as data: no header appears, no defect is logged, the next client is served."""
-    answer = wire.send(request(stand.packument, header)).read()
+    answer = wire.send(request(stand.beside("npm").index, header)).read()
     assert answer is None or ("x-evil" not in answer.headers and b"X-Evil" not in answer.body)
     assert answer is None or answer.status in (200, 400)
     assert stand.fetch("/healthz").status == 200
 
 
 @pytest.mark.parametrize("size", [40_000, 70_000, 1_000_000])
-def test_a_huge_header_is_no_defect(size: int, stand: Stand, wire: Wire) -> None:
+def test_a_huge_header_is_no_defect(size: int, stand: PypiStand, wire: Wire) -> None:
     """Served, or refused as the client's mistake; a megabyte is not taken in."""
     answer = wire.send(request(stand.index, "X-Huge: " + "a" * size)).read()
     assert answer is None or answer.status in (200, 400, 413, 431), answer
@@ -116,14 +116,14 @@ def test_a_huge_header_is_no_defect(size: int, stand: Stand, wire: Wire) -> None
     assert stand.fetch("/healthz").status == 200
 
 
-def test_hundreds_of_headers_are_no_defect(stand: Stand, wire: Wire) -> None:
+def test_hundreds_of_headers_are_no_defect(stand: PypiStand, wire: Wire) -> None:
     """Served or refused as the client's mistake."""
     answer = wire.send(request(stand.index, *(f"X-H{number}: 1" for number in range(500)))).read()
     assert answer is None or answer.status in (200, 400, 431), answer
     assert stand.fetch("/healthz").status == 200
 
 
-def test_a_request_for_a_websocket_is_answered_as_one_for_a_page(stand: Stand, wire: Wire) -> None:
+def test_a_request_for_a_websocket_is_answered_as_one_for_a_page(stand: PypiStand, wire: Wire) -> None:
     """There is none: no upgrade, no error in the log, and the server goes on."""
     upgrade = (
         "Connection: Upgrade",
@@ -136,7 +136,7 @@ def test_a_request_for_a_websocket_is_answered_as_one_for_a_page(stand: Stand, w
     assert stand.fetch("/healthz").status == 200
 
 
-def test_two_differing_lengths_are_refused(stand: Stand, wire: Wire) -> None:
+def test_two_differing_lengths_are_refused(stand: PypiStand, wire: Wire) -> None:
     """RFC 9112, 6.3: what cannot be framed is not served."""
     hidden = request("/healthz")
     wire.send(request(stand.index, "Content-Length: 0", f"Content-Length: {len(hidden)}") + hidden)
@@ -144,7 +144,7 @@ def test_two_differing_lengths_are_refused(stand: Stand, wire: Wire) -> None:
     assert answer is None or answer.status == 400
 
 
-def test_chunked_with_a_length_is_never_two_requests(stand: Stand, wire: Wire) -> None:
+def test_chunked_with_a_length_is_never_two_requests(stand: PypiStand, wire: Wire) -> None:
     """RFC 9112, 6.3: Transfer-Encoding wins or the request is refused; what hides in the body is not answered."""
     body = b"0\r\n\r\n"
     hidden = request("/nothing-smuggled")
@@ -158,7 +158,7 @@ def test_chunked_with_a_length_is_never_two_requests(stand: Stand, wire: Wire) -
         assert following is None or following.status in (400, 404)
 
 
-def test_a_client_that_sends_slowly_holds_up_nobody(stand: Stand) -> None:
+def test_a_client_that_sends_slowly_holds_up_nobody(stand: PypiStand) -> None:
     """Fifty connections with half a request each: another client is served at once."""
     half = request(stand.index)[:-2]
     with connected(stand.gateway.port) as one:
@@ -168,7 +168,7 @@ def test_a_client_that_sends_slowly_holds_up_nobody(stand: Stand) -> None:
         for wire in wires:
             wire.send(half)
         begun_s = time.monotonic()
-        assert stand.fetch(stand.packument).status == 200
+        assert stand.fetch(stand.beside("npm").index).status == 200
         assert time.monotonic() - begun_s < 2
         answer = one.send(b"\r\n").read()
         assert answer is not None and answer.status == 200

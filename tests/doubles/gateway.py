@@ -10,14 +10,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from doubles.client import Received, fetch
 from doubles.registry import sha256
 from doubles.upstream import wait_until
+from mainstay.ecosystems import ecosystems
 
+NOWHERE = "http://registry.invalid/"
 Setting = str | int | float | bool | list[Any]
 Tree = Mapping[str, "Setting | Tree"]
 
@@ -38,6 +40,7 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
         self.workers = workers
         self.expected_errors: set[str] = set()
+        self._good: set[tuple[str, int]] = set()
         self._prefix = prefix
         self.process = self._start()
 
@@ -129,7 +132,17 @@ class Gateway:
         """Stored blobs whose bytes do not have the sha256 that they are named by."""
         blobs = (root or self.data) / "blobs"
         files = [path for path in blobs.rglob("*") if path.is_file()] if blobs.exists() else []
-        return [str(path) for path in files if sha256(path.read_bytes()) != path.name]
+        return [str(path) for path in files if not self._is_good(path)]
+
+    def _is_good(self, path: Path) -> bool:
+        """Read it once: stored bytes are never written to again, so what is good stays so until it is changed."""
+        try:
+            as_read = path.name, path.stat().st_mtime_ns
+            if as_read not in self._good and sha256(path.read_bytes()) == path.name:
+                self._good.add(as_read)
+        except FileNotFoundError:
+            return True  # evicted or damaged and dropped since it was listed
+        return as_read in self._good
 
     def filling_pids(self) -> list[int]:
         """The processes that hold the lock of a fill."""
@@ -164,6 +177,37 @@ class Gateway:
 
 Serve = Callable[..., Gateway]
 """The fixture `serve`: starts a gateway and answers for its end."""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Serve]:
+    """The function that starts gateways in `folder`, and what must hold for each of them at the end."""
+    running: list[Gateway] = []
+
+    def start(*, workers: int = 1, prefix: tuple[str, ...] = (), **given: Any) -> Gateway:
+        named = {key: value for key, value in given.items() if key in ecosystems()}
+        tables: Tree = {key: value for key, value in given.items() if key not in named}
+        settings: Tree = {**tables, "ecosystems": registries(**named)}
+        gateway = Gateway(folder / f"gateway{len(running)}", settings, workers=workers, prefix=prefix)
+        running.append(gateway)
+        gateway.wait_ready()
+        return gateway
+
+    try:
+        yield start
+    finally:
+        codes = [gateway.stop() for gateway in running]
+    assert [line for gateway in running for line in gateway.unexpected_errors()] == []
+    assert [path for gateway in running for path in gateway.bad_blobs()] == []
+    assert codes == [0] * len(running), "a gateway did not end well: " + running[-1].log[-2000:]
+
+
+def registries(**named: str | list[Any]) -> Tree:
+    """The tables [ecosystems.*] with these upstreams. What is not named must not be found on this machine: it leads
+    nowhere, so that no test can reach a real registry."""
+    unknown = named.keys() - ecosystems().keys()
+    assert not unknown, f"no such ecosystem: {unknown}"
+    return {name: {"upstream": named.get(name) or NOWHERE} for name in ecosystems()}
 
 
 def free_port() -> int:

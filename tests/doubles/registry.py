@@ -71,7 +71,7 @@ class Project:
         self.revision += 1
 
     def disappear(self, status: int = 404) -> None:
-        """The whole project is gone (404 or 410)."""
+        """The whole project is gone (404 or 410); 0 brings it back."""
         self.gone = status
 
     def file(self, path: str) -> File | None:
@@ -124,7 +124,7 @@ class Package:
 
     def release(self, version: str, tarball: bytes | None = None) -> Package:
         """Add a version with its tarball (100,000 bytes unless given) and make it `latest`."""
-        body = tarball or content(100_000, seed=len(self.versions) + 100)
+        body = tarball if tarball is not None else content(100_000, seed=len(self.versions) + 100)
         filename = f"{self.name.rpartition('/')[2]}-{version}.tgz"
         path = f"{self.name}/-/{filename}"
         integrity = "sha512-" + base64.b64encode(hashlib.sha512(body).digest()).decode()
@@ -139,6 +139,10 @@ class Package:
         """Take a version down."""
         self.versions = {key: file for key, file in self.versions.items() if key != version}
         self.revision += 1
+
+    def disappear(self, status: int = 404) -> None:
+        """The whole package is gone (404 or 410); 0 brings it back."""
+        self.gone = status
 
     def packument(self, accept: str) -> Reply:
         """The full packument, or the abbreviated one where `accept` asks for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from urllib.parse import urlsplit
 
@@ -74,6 +75,63 @@ def test_packages_have_a_packument_and_tarballs(upstream: Upstream) -> None:
     )
     assert "time" in full and "time" not in short
     assert fetch(short["versions"]["1.0.0"]["dist"]["tarball"]).body == BODY
+
+
+def test_modules_have_their_files_at_escaped_addresses(upstream: Upstream) -> None:
+    """The list grows and shrinks, `@latest` follows, and a module that is gone is gone whole; so is one not escaped."""
+    module = upstream.module("registry.example/Left").release("v1.0.0", BODY).release("v1.1.0")
+    url = upstream.go_url + "registry.example/!left/"
+    assert fetch(url + "@v/list").body == b"v1.0.0\nv1.1.0\n"
+    assert json.loads(fetch(url + "@latest").body)["Version"] == "v1.1.0"
+    assert json.loads(fetch(url + "@v/v1.0.0.info").body) == {"Version": "v1.0.0", "Time": "2025-01-01T00:00:00Z"}
+    assert fetch(url + "@v/v1.0.0.mod").body == b"module registry.example/Left\n"
+    assert fetch(url + "@v/v1.0.0.zip").body == BODY
+    assert (
+        "registry.example/Left v1.0.0 h1:"
+        in fetch(upstream.go_url + "sumdb/sum.example/lookup/registry.example/!left@v1.0.0").text
+    )
+    assert fetch(upstream.go_url + "registry.example/Left/@v/list").status == 404
+    module.remove("v1.0.0")
+    assert [fetch(f"{url}@v/{rest}").status for rest in ("list", "v1.0.0.zip", "v1.1.0.zip")] == [200, 404, 200]
+    module.disappear(410)
+    assert [fetch(f"{url}@v/{rest}").status for rest in ("list", "v1.1.0.zip")] == [410, 410]
+
+
+def test_crates_are_found_by_the_description(upstream: Upstream) -> None:
+    """The description leads to another port and host name; lines have validators and digests."""
+    crate = upstream.crate("Left_pad").release("1.0.0", BODY).release("2.0.0")
+    description = json.loads(fetch(upstream.cargo_url + "config.json").body)
+    assert urlsplit(description["dl"]).hostname == "localhost"
+    url = upstream.cargo_url + "le/ft/left_pad"
+    got = fetch(url)
+    line = json.loads(got.text.splitlines()[0])
+    assert (line["name"], line["vers"], line["pubtime"]) == ("Left_pad", "1.0.0", "2025-01-01T00:00:00Z")
+    assert line["cksum"] == hashlib.sha256(BODY).hexdigest()
+    assert fetch(url, headers={"if-none-match": got.headers["etag"]}).status == 304
+    assert fetch(f"{description['dl']}/Left_pad/1.0.0/download").body == BODY
+    crate.remove("1.0.0")
+    assert '"1.0.0"' not in fetch(url).text and fetch(f"{description['dl']}/Left_pad/1.0.0/download").status == 404
+    crate.disappear()
+    assert fetch(url).status == 404
+
+
+def test_artifacts_have_metadata_and_checksums(upstream: Upstream) -> None:
+    """Each file has its own beside it, metadata too; HEAD has no body."""
+    held = upstream.coordinates("org.example/left").release("1.0", BODY).release("2.0")
+    url = upstream.maven_url + "org/example/left/"
+    metadata = fetch(url + "maven-metadata.xml")
+    assert b"<version>1.0</version>" in metadata.body and b"<release>2.0</release>" in metadata.body
+    assert fetch(url + "maven-metadata.xml.sha1").text == hashlib.sha1(metadata.body, usedforsecurity=False).hexdigest()
+    assert fetch(url + "1.0/left-1.0.jar").body == BODY
+    assert fetch(url + "1.0/left-1.0.jar.md5").text == hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+    head = fetch(url + "1.0/left-1.0.jar", method="HEAD")
+    assert (head.status, head.headers["content-length"], head.body) == (200, "100000", b"")
+    held.summed = False
+    assert fetch(url + "1.0/left-1.0.jar.sha1").status == 404
+    held.remove("1.0")
+    assert fetch(url + "1.0/left-1.0.jar").status == 404 and b">1.0<" not in fetch(url + "maven-metadata.xml").body
+    held.disappear(410)
+    assert fetch(url + "maven-metadata.xml").status == 410
 
 
 WHOLE = {"honest": Chunked(), "late": Delay(0.05), "held": Rate(10_000_000), "closing": SilentClose()}

@@ -6,8 +6,9 @@
         ...  # a gateway set to upstream.simple_url
         assert [seen.status for seen in upstream.seen("*.tar.gz")] == [200, 200]
 
-The index is at `simple_url` (PyPI-like) and `npm_url` (npm-like); files of the former have another port and host name.
-It runs in a thread of its own; every method may be called from the test's thread.
+It is five registries, each at a port of its own: `simple_url` (PyPI-like), `npm_url`, `go_url`, `cargo_url` and
+`maven_url`. Files of the simple index, and crates, have other ports and another host name. It runs in a thread of its
+own; every method may be called from the test's thread.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from doubles.cargo import Crate, CrateRegistry
 from doubles.faults import Fault
+from doubles.golang import GoProxy, Module
+from doubles.maven import Coordinates, MavenRepository
 from doubles.registry import Package, Project, conditional, file_reply
 from doubles.wire import Exchange, Reply, Seen, talk
 
@@ -60,7 +64,7 @@ class Script:
 
 
 class Upstream:
-    """The registry. `files_on_index_host` keeps files at the index's own address; `html_only` knows no JSON index."""
+    """The registries. `files_on_index_host` keeps files at the index's own address; `html_only` knows no JSON index."""
 
     def __init__(
         self, *, files_on_index_host: bool = False, html_only: bool = False, address: str = "127.0.0.1"
@@ -69,10 +73,14 @@ class Upstream:
         self.html_only = html_only
         self._address = address
         self._files_host = "index" if files_on_index_host else "files"
+        self._crates_host = "cargo" if files_on_index_host else "crates"
         self._projects: dict[str, Project] = {}
         self._packages: dict[str, Package] = {}
+        self._go = GoProxy()
+        self._cargo = CrateRegistry()
+        self._maven = MavenRepository()
         self._scripts: list[Script] = []
-        self._ports = {"index": 0, "files": 0}
+        self._ports = dict.fromkeys(("index", "files", "npm", "go", "cargo", "crates", "maven"), 0)
         self._servers: list[asyncio.Server] = []
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._loop = asyncio.new_event_loop()
@@ -94,18 +102,52 @@ class Upstream:
     @property
     def simple_url(self) -> str:
         """The PyPI-like index."""
-        return f"http://{self._address}:{self._ports['index']}/simple/"
+        return self._origin("index") + "simple/"
 
     @property
     def npm_url(self) -> str:
         """The npm-like registry."""
-        return f"http://{self._address}:{self._ports['index']}/npm/"
+        return self._origin("npm") + "npm/"
+
+    @property
+    def go_url(self) -> str:
+        """The Go module proxy."""
+        return self._origin("go") + "go/"
+
+    @property
+    def cargo_url(self) -> str:
+        """The sparse cargo index."""
+        return self._origin("cargo") + "cargo/"
+
+    @property
+    def maven_url(self) -> str:
+        """The Maven repository."""
+        return self._origin("maven") + "maven/"
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The address of each registry, by ecosystem."""
+        return {
+            "pypi": self.simple_url,
+            "npm": self.npm_url,
+            "golang": self.go_url,
+            "cargo": self.cargo_url,
+            "maven": self.maven_url,
+        }
 
     @property
     def files_url(self) -> str:
         """Where files of the simple index are."""
-        name = "localhost" if self._address == "127.0.0.1" else self._address
-        return f"http://{name if self._files_host == 'files' else self._address}:{self._ports[self._files_host]}/"
+        return self._origin(self._files_host)
+
+    @property
+    def crates_url(self) -> str:
+        """Where crates are."""
+        return self._origin(self._crates_host)
+
+    def _origin(self, host: str) -> str:
+        elsewhere = host in ("files", "crates") and self._address == "127.0.0.1"
+        return f"http://{'localhost' if elsewhere else self._address}:{self._ports[host]}/"
 
     def project(self, name: str) -> Project:
         """The project of this name in the simple index, made when it is new."""
@@ -115,10 +157,23 @@ class Upstream:
         """The package of this name in the npm-like registry, made when it is new."""
         return self._packages.setdefault(name, Package(name, self.npm_url))
 
+    def module(self, name: str) -> Module:
+        """The module of this path at the Go proxy, made when it is new."""
+        return self._go.modules.setdefault(name, Module(name, self.go_url))
+
+    def crate(self, name: str) -> Crate:
+        """The crate of this name, made when it is new."""
+        return self._cargo.crates.setdefault(name, Crate(name, self.crates_url))
+
+    def coordinates(self, name: str) -> Coordinates:
+        """The "group/artifact" of the Maven repository, made when it is new."""
+        return self._maven.held.setdefault(name, Coordinates(name, self.maven_url))
+
     def on(self, pattern: str, *, host: str | None = None, method: str | None = None) -> Script:
         """A new script for the paths that fit; the first script that has a fault for a request decides.
 
-        `host` limits it to the "index" or "files" address.
+        `host` limits it to one of the addresses: "index", "files", "npm", "go", "cargo", "crates",
+        "maven".
         """
         script = Script(pattern, host, method)
         self._scripts.append(script)
@@ -181,18 +236,32 @@ class Upstream:
         return exchange.keep_open
 
     def _honest(self, seen: Seen) -> Reply:
-        missing = Reply(404, b"not here\n", (("content-type", "text/plain"),))
-        if seen.host == "index" and seen.path.startswith("/simple/"):
-            project = self._projects.get(seen.path.removeprefix("/simple/").rstrip("/"))
-            accept = "text/html" if self.html_only else seen.headers.get("accept", "")
-            return project.index(accept) if project else missing
-        if seen.host == "index" and seen.path.startswith("/npm/"):
-            return self._npm(seen) or missing
-        if seen.host == self._files_host:
-            for project in [*self._projects.values()]:
-                if (file := project.file(seen.path)) is not None:
-                    return file_reply(file, seen)
-        return missing
+        return self._found(seen) or Reply(404, b"not here\n", (("content-type", "text/plain"),))
+
+    def _found(self, seen: Seen) -> Reply | None:
+        match seen.path.lstrip("/").partition("/")[0], seen.host:
+            case "simple", "index":
+                return self._simple(seen)
+            case "npm", "npm":
+                return self._npm(seen)
+            case "go", "go":
+                return self._go.answer(seen)
+            case "cargo", "cargo":
+                return self._cargo.answer(seen, self.crates_url, self.cargo_url)
+            case "maven", "maven":
+                return self._maven.answer(seen)
+            case "crates", self._crates_host:
+                return self._cargo.file(seen)
+            case _, self._files_host:
+                files = (project.file(seen.path) for project in [*self._projects.values()])
+                file = next((file for file in files if file is not None), None)
+                return file_reply(file, seen) if file else None
+        return None
+
+    def _simple(self, seen: Seen) -> Reply | None:
+        project = self._projects.get(seen.path.removeprefix("/simple/").rstrip("/"))
+        accept = "text/html" if self.html_only else seen.headers.get("accept", "")
+        return project.index(accept) if project else None
 
     def _npm(self, seen: Seen) -> Reply | None:
         name, tarball, _ = seen.path.removeprefix("/npm/").partition("/-/")

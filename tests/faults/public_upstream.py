@@ -11,12 +11,14 @@ import json
 import socket
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from doubles.faults import Redirect
-from doubles.gateway import Gateway
+from doubles.gateway import Gateway, registries
+from doubles.stand import STANDS, Stand
 from doubles.upstream import Upstream
 
 PUBLIC = "100.128.0.1"  # just past the shared address space of RFC 6598; nothing leaves the namespace
@@ -32,9 +34,10 @@ def configure_loopback() -> None:
 
 
 def main(folder: Path) -> None:
-    """Ask for one honest project, then for projects whose index or file leads inside."""
+    """In each ecosystem, ask for one honest project, then for projects whose index or file leads inside."""
     configure_loopback()
     with Upstream(address=PUBLIC) as public, Upstream() as private:
+        gateway = Gateway(folder / "gateway", {"ecosystems": registries(**public.urls), "fetch": {"attempts": 1}})
         port = private.simple_url.rsplit(":", 1)[1].partition("/")[0]
         targets = [
             f"http://{host}:{port}/"
@@ -42,30 +45,35 @@ def main(folder: Path) -> None:
         ]
         targets.append("http://169.254.169.254/latest/meta-data/")
         ask: dict[str, str] = {}
-        for number, target in enumerate(targets):
-            public.project(f"index{number}").release("1.0")
-            public.on(f"/simple/index{number}/").fault(Redirect(f"{target}index-{number}"))
-            ask[f"index to {target}"] = f"/pypi/simple/index{number}/"
-            public.project(f"file{number}").release("1.0")
-            public.on(f"*/file{number}-1.0.tar.gz").fault(Redirect(f"{target}file-{number}"))
-            ask[f"file to {target}"] = f"/pypi/files/file{number}/file{number}-1.0.tar.gz"
-            (listed,) = public.project(f"link{number}").release("1.0").releases["1.0"]
-            listed.url = f"{target}link-{number}"
-            ask[f"link to {target}"] = f"/pypi/files/link{number}/link{number}-1.0.tar.gz"
-        public.project("demo").release("1.0")
-        gateway = Gateway(
-            folder / "gateway", {"ecosystems": {"pypi": {"upstream": public.simple_url}}, "fetch": {"attempts": 1}}
-        )
+        honest = {}
         try:
             gateway.wait_ready()
-            honest = gateway.fetch("/pypi/files/demo/demo-1.0.tar.gz").status
-            got = {way: gateway.fetch(path) for way, path in ask.items()}
+            for kind in STANDS.values():
+                stand = kind(public, gateway).release("1.0")
+                honest[kind.ecosystem] = stand.fetch(stand.file).status
+                for target in targets:
+                    ask |= lead_astray(kind, public, gateway, target)
+            with ThreadPoolExecutor(8) as pool:
+                got = dict(zip(ask, pool.map(gateway.fetch, ask.values()), strict=True))
         finally:
             gateway.stop()
         redirected = {way: (reply.status, reply.text) for way, reply in got.items()}
         hits = [seen.target for seen in private.requests]
         found = {"honest": honest, "private_hits": hits, "redirected": redirected}
         print(json.dumps(found))
+
+
+def lead_astray(kind: type[Stand], public: Upstream, gateway: Gateway, target: str) -> dict[str, str]:
+    """Projects whose index or file is redirected to `target`, and one whose page links there; what to ask for."""
+    index, file = (kind(public, gateway).release("1.0") for _ in range(2))
+    index.on_index().fault(Redirect(f"{target}index"))
+    file.on_file().fault(Redirect(f"{target}file"))
+    ask = {f"{kind.ecosystem} index to {target}": index.index, f"{kind.ecosystem} file to {target}": file.file}
+    if kind.ecosystem in ("pypi", "npm"):  # the others' documents name no addresses of files
+        link = kind(public, gateway).release("1.0")
+        link.held("1.0").url = f"{target}link"
+        ask[f"{kind.ecosystem} link to {target}"] = link.file
+    return ask
 
 
 if __name__ == "__main__":

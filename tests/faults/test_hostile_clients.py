@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from doubles.gateway import Gateway
-from doubles.stand import Stand
+from doubles.stand import NpmStand, Stand, in_every_ecosystem
+from doubles.upstream import Upstream
 
 pytestmark = pytest.mark.faults
 
@@ -40,8 +41,26 @@ TRAVERSALS = [
     "/npm/..%2f..%2fetc",
     "/npm/@s%2f..%2f..%2fx",
     "/npm/left/-/..%2f..%2fmainstay.db",
+    "/go/..%2f..%2fetc/@v/list",
+    "/go/registry.example/..%2f..%2f..%2fx/@v/v1.0.0.zip",
+    "/go/registry.example/x/@v/..%2f..%2fmainstay.db",
+    "/go/registry.example/x/@v/v1.0.0%00.zip",
+    "/go/sumdb/..%2f../lookup/registry.example/x@v1.0.0",
+    "/go/sumdb/sum.example/tile/8/0/..%2f..%2fx",
+    "/cargo/de/mo/..%2f..%2fmainstay.db",
+    "/cargo/de/mo/demo%00",
+    "/cargo/crates/..%2f../1.0.0/download",
+    "/cargo/crates/demo/..%2f..%2fx/download",
+    "/cargo/%2e%2e/config.json",
+    "/maven/example/demo/..%2f..%2fmainstay.db",
+    "/maven/example/demo/%2e%2e/%2e%2e/maven-metadata.xml",
+    "/maven/example/demo/1.0/..%5c..%5cdemo-1.0.jar",
+    "/maven/example/demo/1.0/demo-1.0.jar%00.sha1",
     "/npm//etc/passwd",
     "/pypi//etc/passwd",
+    "/go//etc/passwd",
+    "/cargo//etc/passwd",
+    "/maven//etc/passwd",
     "/../../etc/passwd",
     "//etc/passwd",
     "/%2e%2e/%2e%2e/etc/passwd",
@@ -57,54 +76,91 @@ def test_traversal_leads_nowhere(path: str, stand: Stand) -> None:
     assert b"SQLite" not in reply and b"root:" not in reply
     for seen in stand.upstream.requests[before:]:
         assert ".." not in seen.path and "\0" not in seen.path
-        assert seen.path.startswith(("/simple/", "/npm/", "/packages/"))
+        assert seen.path.startswith(("/simple/", "/npm/", "/packages/", "/go/", "/cargo/", "/crates/", "/maven/"))
 
 
 @pytest.mark.parametrize("sent", ["%0d%0aX-Evil:%20yes", "%0aX-Evil:%20yes", "%E5%98%8A%E5%98%8DX-Evil:yes"])
 def test_a_header_cannot_be_smuggled_through_a_path(sent: str, stand: Stand) -> None:
     """Line ends in a name stay data: neither the reply nor upstream's request gains a header."""
     before = len(stand.upstream.requests)
-    for path in (f"/pypi/simple/demo{sent}/", f"/npm/left{sent}", f"/pypi/files/demo/demo-1.0{sent}.tar.gz"):
+    for path in (
+        f"/pypi/simple/demo{sent}/",
+        f"/npm/left{sent}",
+        f"/pypi/files/demo/demo-1.0{sent}.tar.gz",
+        f"/go/registry.example/x{sent}/@v/list",
+        f"/go/registry.example/x/@v/v1.0.0{sent}.zip",
+        f"/cargo/de/mo/demo{sent}",
+        f"/cargo/crates/demo/1.0.0{sent}/download",
+        f"/maven/example/demo{sent}/maven-metadata.xml",
+        f"/maven/example/demo/1.0/demo-1.0{sent}.jar",
+    ):
         reply = raw(stand.gateway, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         head = reply.partition(b"\r\n\r\n")[0].lower()
         assert b"\nx-evil" not in head and head.startswith(b"http/1.1 4"), reply[:300]
     assert all("x-evil" not in seen.headers for seen in stand.upstream.requests[before:])
 
 
-@pytest.mark.parametrize(
-    "header",
-    ["X-Forwarded-Host: evil.example", "X-Forwarded-Prefix: /evil", "Forwarded: host=evil.example;proto=https"],
-)
-@pytest.mark.parametrize("kind", ["index", "packument"])
-def test_links_are_never_built_from_an_untrusted_forwarded_header(kind: str, header: str, stand: Stand) -> None:
-    """Neither for the sender nor for the next caller."""
+@in_every_ecosystem
+def test_links_are_never_built_from_an_untrusted_forwarded_header(stand: Stand) -> None:
+    """Neither for the sender nor for the next caller; in cargo's description of the registry, too."""
     stand.release()
-    stand.publish()
-    name, _, value = header.partition(": ")
-    path = getattr(stand, kind)
-    for headers in ({name: value}, {}):
-        got = stand.fetch(path, headers=headers)
-        assert got.status == 200 and "evil" not in got.text
+    sent = {"x-forwarded-host": "evil.example", "x-forwarded-prefix": "/evil"}
+    for path in (stand.index, "/cargo/config.json"):
+        for headers in (sent, {"forwarded": "host=evil.example;proto=https"}, {}):
+            got = stand.fetch(path, headers=headers)
+            assert got.status == 200 and "evil" not in got.text
 
 
-def test_a_host_header_that_is_no_host_is_not_reflected(stand: Stand) -> None:
-    """Quotes and spaces in Host never reach a document, nor does one caller's host reach another."""
-    stand.publish()
+@pytest.fixture
+def npm(shared_upstream: Upstream, shared_gateway: Gateway) -> NpmStand:
+    """A package of the test's own: its document has absolute links, made from the Host."""
+    return NpmStand(shared_upstream, shared_gateway).release("1.0")
+
+
+@pytest.mark.parametrize("config", [False, True], ids=["packument", "config.json"])
+def test_a_host_header_that_is_no_host_is_not_reflected(config: bool, npm: NpmStand) -> None:
+    """Quotes and spaces in Host never reach a document, nor does one caller's host reach another: neither npm's nor
+    cargo's, which have absolute links."""
+    path = "/cargo/config.json" if config else npm.index
     for host in (b'evil.example"><script>', b"evil.example/path", b"user@evil.example"):
-        request = b"GET " + stand.packument.encode() + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
-        assert b"evil" not in raw(stand.gateway, request).partition(b"\r\n\r\n")[2]
-    assert stand.fetch(stand.packument, headers={"host": "first.example"}).status == 200
-    assert "first.example" not in stand.fetch(stand.packument).text
+        request = b"GET " + path.encode() + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+        assert b"evil" not in raw(npm.gateway, request).partition(b"\r\n\r\n")[2]
+    named = npm.fetch(path, headers={"host": "first.example"})
+    assert named.status == 200 and "http://first.example/" in named.text
+    assert "first.example" not in npm.fetch(path).text
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST"])
-@pytest.mark.parametrize("kind", ["index", "file", "packument"])
-def test_a_write_is_refused_in_words(method: str, kind: str, stand: Stand) -> None:
-    """405 that says that the gateway is read-only; upstream hears nothing."""
+@in_every_ecosystem
+def test_a_write_is_refused_in_words(stand: Stand) -> None:
+    """405 that says that the gateway is read-only, and 404 where the protocol has no such write; upstream hears nothing
+    of either."""
     stand.release()
-    got = stand.fetch(getattr(stand, kind), method=method, body=b"{}")
-    assert got.status == 405 and "read-only" in got.text
-    assert [seen.method for seen in stand.upstream.seen(f"*{stand.name}*") if seen.method == method] == []
+    refused = set()
+    for method in ("PUT", "DELETE", "PATCH", "POST"):
+        for path in (stand.index, stand.file):
+            got = stand.fetch(path, method=method, body=b"{}")
+            assert got.status == 404 or (got.status == 405 and "read-only" in got.text), (method, path, got)
+            refused.add(got.status)
+    assert refused == ({404} if stand.ecosystem == "cargo" else {405}), "cargo's writes have paths of their own"
+    assert [seen.method for seen in stand.seen()] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "word"),
+    [
+        ("PUT", "/cargo/api/v1/crates/new", "publish"),
+        ("DELETE", "/cargo/api/v1/crates/demo/1.0.0/yank", "yank"),
+        ("PUT", "/cargo/api/v1/crates/demo/1.0.0/unyank", "unyank"),
+        ("PUT", "/cargo/api/v1/crates/demo/owners", "owners"),
+        ("PUT", "/maven/example/demo/1.0/demo-1.0.jar", "deploy"),
+    ],
+)
+def test_publishing_is_refused_by_its_name(method: str, path: str, word: str, stand: Stand) -> None:
+    """What cargo and Maven send to publish is answered with what it is, and what the gateway is."""
+    before = len(stand.upstream.requests)
+    got = stand.fetch(path, method=method, body=b"{}")
+    assert got.status == 405 and word in got.text and "read-only" in got.text
+    assert stand.upstream.requests[before:] == []
 
 
 def test_a_request_body_over_the_cap_is_refused(stand: Stand) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from doubles.faults import Gate
 from doubles.gateway import Gateway, Serve, kill
 from doubles.herd import Herd, crc32
 from doubles.registry import content
+from doubles.stand import STANDS, Stand
 from doubles.upstream import Upstream, wait_until
 
 pytestmark = pytest.mark.faults
@@ -61,22 +64,26 @@ def test_clients_of_the_other_worker_outlive_a_worker_killed_in_mid_fill(upstrea
     assert len(upstream.seen("*.tar.gz")) == 2
 
 
-def test_a_takeover_that_finds_another_file_mixes_nothing(upstream: Upstream, serve: Serve) -> None:
-    """Upstream answers the Range with 200 because the file has changed: old bytes and new ones never meet."""
-    upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": RIGHT})
-    gate = Gate(after=HELD_BYTES)
-    upstream.on("*.tar.gz").fault(gate, times=1)
-    gateway = serve(pypi=upstream.simple_url, workers=2)
+@pytest.mark.parametrize("ecosystem", ["pypi", "golang"])
+def test_a_takeover_that_finds_another_file_mixes_nothing(ecosystem: str, upstream: Upstream, serve: Serve) -> None:
+    """Upstream answers the Range with 200 because the file has changed: old bytes and new ones never meet, with a
+    digest that would tell (PyPI) and without (Go), where the new file may be served to those who have nothing of the
+    old."""
+    gateway = serve(**upstream.urls, workers=2)
     gateway.expect_error("does not match its index")
-    herd = gather_herd(gateway, FILE)
+    stand = STANDS[ecosystem](upstream, gateway).release("1.0", RIGHT)
+    other = content(20_000_000, seed=7)
+    gate = Gate(after=HELD_BYTES)
+    stand.on_file().fault(gate, times=1)
+    herd = gather_herd(gateway, stand.file)
     herd.ask()
     herd.run(10, until_bytes=1_000_000)
-    (file,) = upstream.project("demo").releases["1.0"]
-    file.body = content(20_000_000, seed=7)
+    stand.held("1.0").body = other
     (filler,) = gateway.filling_pids()
     kill(filler)
     for member in herd.run(15):
-        assert not member.whole or member.status >= 500
+        allowed = stand.vouched == "first-seen" and member.crc == crc32(other)
+        assert not member.whole or member.status >= 500 or allowed
 
 
 def test_clients_of_the_other_worker_outlive_a_worker_killed_while_it_fetches_an_index(
@@ -102,17 +109,23 @@ def test_clients_of_the_other_worker_outlive_a_worker_killed_while_it_fetches_an
     assert gateway.fetch("/pypi/simple/demo/").status == 200
 
 
-def fill_and_kill(gateway: Gateway, upstream: Upstream) -> None:
-    """A client is in the middle of a fill when the whole server dies."""
-    gate = Gate(after=HELD_BYTES)
-    upstream.on("*.tar.gz").fault(gate, times=1)
-    with open_reply(gateway.url + FILE) as response:
-        assert len(response.read(1_000_000)) == 1_000_000
-        gate.wait_reached()
+def fill_and_kill(gateway: Gateway, stands: list[Stand]) -> None:
+    """A client is in the middle of each fill when the whole server dies."""
+    gates = [Gate(after=HELD_BYTES) for _ in stands]
+    for stand, gate in zip(stands, gates, strict=True):
+        stand.on_file().fault(gate, times=1)
+    with ExitStack() as stack:
+        replies = [stack.enter_context(open_reply(gateway.url + stand.file)) for stand in stands]
+        for response in replies:
+            assert len(response.read(1_000_000)) == 1_000_000
+        for gate in gates:
+            gate.wait_reached()
         gateway.kill()
-        gate.open()
-        got = drain(response)
-    assert not got.whole and len(got.body) < len(RIGHT) - 1_000_000
+        for gate in gates:
+            gate.open()
+        for response in replies:
+            got = drain(response)
+            assert not got.whole and len(got.body) < len(RIGHT) - 1_000_000
 
 
 def leftovers(gateway: Gateway) -> list[Path]:
@@ -121,46 +134,58 @@ def leftovers(gateway: Gateway) -> list[Path]:
 
 
 def test_a_server_killed_in_mid_fill_starts_clean(upstream: Upstream, serve: Serve) -> None:
-    """The client saw a broken transfer; after the restart on the same folder the file is whole and nothing is left."""
-    upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": RIGHT}).release("2.0")
-    gateway = serve(pypi=upstream.simple_url, workers=2)
-    other = gateway.fetch("/pypi/files/demo/demo-2.0.tar.gz")
-    fill_and_kill(gateway, upstream)
+    """The clients saw a broken transfer; after the restart on the same folder each ecosystem's file is whole and
+    nothing is left."""
+    gateway = serve(**upstream.urls, workers=2)
+    stands = [kind(upstream, gateway).release("1.0", RIGHT).release("2.0") for kind in STANDS.values()]
+    others = [gateway.fetch(stand.file_of("2.0")).body for stand in stands]
+    fill_and_kill(gateway, stands)
 
     gateway.restart()
-    assert_right(gateway.fetch(FILE), RIGHT)
-    kept = gateway.fetch("/pypi/files/demo/demo-2.0.tar.gz")
-    assert_right(kept, other.body)
-    assert "hit" in kept.cache
+    for stand, other in zip(stands, others, strict=True):
+        assert_right(gateway.fetch(stand.file), RIGHT)
+        kept = gateway.fetch(stand.file_of("2.0"))
+        assert_right(kept, other)
+        assert "hit" in kept.cache
     wait_until(lambda: not leftovers(gateway), f"a clean fills folder, not {leftovers(gateway)}")
 
 
-@pytest.mark.parametrize("harm", ["zeros", "longer", "shorter"])
-def test_a_half_file_that_the_crash_has_harmed_is_not_trusted(harm: str, upstream: Upstream, serve: Serve) -> None:
-    """After a power cut the part file may hold anything: what is served in the end has the right digest."""
-    upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": RIGHT})
-    gateway = serve(pypi=upstream.simple_url)
+HARMS: dict[str, Callable[[bytes], bytes]] = {
+    "zeros": lambda body: body[:-65536] + bytes(65536),
+    "longer": lambda body: body + bytes(65536),
+    "shorter": lambda body: body[:-4097],
+}
+
+
+@pytest.mark.parametrize("ecosystem", ["pypi", "golang"])
+def test_a_half_file_that_the_crash_has_harmed_is_not_trusted(ecosystem: str, upstream: Upstream, serve: Serve) -> None:
+    """After a power cut the part file may hold anything: what is served in the end has the right bytes, where a digest
+    tells them from wrong ones (PyPI) and where nothing does (Go)."""
+    gateway = serve(**upstream.urls)
     gateway.expect_error("does not match its index")
-    fill_and_kill(gateway, upstream)
+    stands = [STANDS[ecosystem](upstream, gateway).release("1.0", content(20_000_000, seed=n)) for n in range(3)]
+    fill_and_kill(gateway, stands)
     parts = [path for path in leftovers(gateway) if path.stat().st_size > 1_000_000]
-    assert parts, "no part file to harm: this test has lost its subject"
-    for part in parts:
-        body = part.read_bytes()
-        harmed = {"zeros": body[:-65536] + bytes(65536), "longer": body + bytes(65536), "shorter": body[:-4097]}
-        part.write_bytes(harmed[harm])
+    assert len(parts) == len(stands), "no part file to harm: this test has lost its subject"
+    for part, harm in zip(parts, HARMS.values(), strict=True):
+        part.write_bytes(harm(part.read_bytes()))
 
     gateway.restart()
-    first = gateway.fetch(FILE)
-    assert not first.whole or first.status >= 500 or first.body == RIGHT
-    assert_right(gateway.fetch(FILE), RIGHT)
+    for number, stand in enumerate(stands):
+        right = content(20_000_000, seed=number)
+        first = gateway.fetch(stand.file)
+        assert not first.whole or first.status >= 500 or first.body == right
+        assert_right(gateway.fetch(stand.file), right)
 
 
 def test_a_server_killed_while_idle_keeps_what_it_had(upstream: Upstream, serve: Serve) -> None:
-    """What was served once is a hit after the crash, with upstream gone."""
-    upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": RIGHT})
-    gateway = serve(pypi=upstream.simple_url, workers=2)
-    wait_until(lambda: "; hit" in gateway.fetch(FILE).cache, "a hit")
+    """What was served once is a hit after the crash, with upstream gone, in every ecosystem."""
+    gateway = serve(**upstream.urls, workers=2)
+    stands = [kind(upstream, gateway).release("1.0", RIGHT) for kind in STANDS.values()]
+    for stand in stands:
+        stand.wait_for(stand.file, lambda got: "; hit" in got.cache, "a hit")
     gateway.kill()
     upstream.down()
     gateway.restart()
-    assert_right(gateway.fetch(FILE), RIGHT)
+    for stand in stands:
+        assert_right(stand.fetch(stand.file), RIGHT)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -11,37 +13,29 @@ from doubles.client import Received
 from doubles.faults import Status
 from doubles.gateway import Gateway, Serve
 from doubles.registry import content
+from doubles.stand import STANDS, Stand, in_every_ecosystem
 from doubles.upstream import Upstream, wait_until
 from mainstay import __version__
 
 pytestmark = pytest.mark.faults
 
-INDEX = "/pypi/simple/demo/"
-FILE = "/pypi/files/demo/demo-1.0.tar.gz"
-PACKUMENT = "/npm/left"
-TARBALL = "/npm/left/-/left-1.0.0.tgz"
-ABSENT = "/pypi/simple/absent/"
-BROKEN = "/npm/broken/-/broken-1.0.0.tgz"
-SEARCH = "/npm/-/v1/search?text=left"
+SETTINGS = {"workers": 2}
+SEARCHES = ("/npm/-/v1/search?text=left", "/cargo/api/v1/crates?q=left")
 RIGHT = content(300_000)
 
 
-@pytest.fixture
-def stocked(upstream: Upstream) -> Upstream:
-    """One project of each kind."""
-    upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": RIGHT})
-    upstream.package("left").release("1.0.0", RIGHT)
-    return upstream
-
-
 @pytest.mark.parametrize("contact", ["", "mailto:ops@registry.example"])
-def test_every_request_says_who_asks_and_whom_to_write_to(contact: str, stocked: Upstream, serve: Serve) -> None:
-    """Index, file, sidecar, packument, tarball, search: our name, version and a contact, never the client's name."""
-    gateway = serve(pypi=stocked.simple_url, npm=stocked.npm_url, fetch={"contact": contact})
-    for path in (INDEX, FILE, f"{FILE}.asc", PACKUMENT, TARBALL, SEARCH):
+def test_every_request_says_who_asks_and_whom_to_write_to(contact: str, upstream: Upstream, serve: Serve) -> None:
+    """Index, file, sidecar and search of every ecosystem: our name, version and a contact, never the client's name."""
+    gateway = serve(**upstream.urls, fetch={"contact": contact})
+    paths = [*SEARCHES, "/go/sumdb/sum.example/latest"]
+    for kind in STANDS.values():
+        stand = kind(upstream, gateway).release("1.0")
+        paths += [stand.index, stand.file, f"{stand.file}.asc"]
+    for path in paths:
         gateway.fetch(path, headers={"user-agent": "pip/99 (secret-host)"})
-    assert len(stocked.requests) == 6
-    (agent,) = {seen.headers["user-agent"] for seen in stocked.requests}
+    assert {seen.host for seen in upstream.requests} == {"index", "files", "npm", "go", "cargo", "crates", "maven"}
+    (agent,) = {seen.headers["user-agent"] for seen in upstream.requests}
     assert agent.startswith(f"mainstay/{__version__} (+{contact or 'https://'}")
 
 
@@ -57,35 +51,64 @@ def ask_again_and_again(gateway: Gateway, path: str, times: int, **headers: str)
         return [*pool.map(lambda _: gateway.fetch(path, headers=headers), range(times))]
 
 
-@pytest.mark.parametrize("path", [INDEX, FILE, TARBALL])
-def test_what_upstream_was_spared_is_counted_to_the_request_and_the_byte(
-    path: str, stocked: Upstream, serve: Serve
-) -> None:
-    """Over both workers: requests sent and bytes received as upstream counts them, and every other reply as saved."""
-    gateway = serve(pypi=stocked.simple_url, npm=stocked.npm_url, workers=2)
-    first = gateway.fetch(path)
-    settle(gateway)
-    replies = [first, *ask_again_and_again(gateway, path, 40)]
-    assert {(got.status, got.body) for got in replies} == {(200, first.body)}
-    kind = "index" if path == INDEX else "artifact"
-
-    def metric(name: str) -> float:
-        return gateway.metric(f"mainstay_{name}_total", kind=kind)
-
-    wait_until(lambda: metric("requests") == 41, "every reply to be counted", 3)
-    assert metric("bytes") == 41 * len(first.body)
-    assert metric("upstream_saved_requests") == 40
-    assert metric("upstream_saved_bytes") == 40 * len(first.body)
-    sent = [seen for seen in stocked.requests if seen.path.endswith((".gz", ".tgz")) == (kind == "artifact")]
-    assert metric("upstream_requests") == len(sent) == 1
-    assert metric("upstream_bytes") == sent[0].sent_bytes > 0
+COUNTERS = (
+    "requests",
+    "bytes",
+    "upstream_saved_requests",
+    "upstream_saved_bytes",
+    "upstream_requests",
+    "upstream_bytes",
+)
 
 
-def test_the_access_log_says_of_each_reply_what_it_was(stocked: Upstream, serve: Serve) -> None:
+@in_every_ecosystem
+def test_what_upstream_was_spared_is_counted_to_the_request_and_the_byte(stand: Stand) -> None:
+    """Over both workers: requests sent and bytes received as upstream counts them, and every other reply as saved. This
+    is the only test that asks the shared gateway for anything of its ecosystem."""
+    stand.release("1.0", RIGHT)
+    asked = {"index": stand.index, "artifact": stand.file}
+    first = {}
+    for kind, path in asked.items():
+        first[kind] = stand.fetch(path)
+        settle(stand.gateway)
+        replies = ask_again_and_again(stand.gateway, path, 40)
+        assert {(got.status, got.body) for got in replies} == {(200, first[kind].body)}
+    # cargo's description of the registry, which comes before the first index, is an index too.
+    described = stand.upstream.seen("/cargo/config.json") if stand.ecosystem == "cargo" else []
+    sent = {"index": described + stand.seen_index(), "artifact": stand.seen_file()}
+    assert [len(stand.seen_index()), len(stand.seen_file()), len(described)] == [1, 1, stand.ecosystem == "cargo"]
+    for kind in asked:
+        size, received = len(first[kind].body), sum(seen.sent_bytes for seen in sent[kind])
+        expected = dict(zip(COUNTERS, (41, 41 * size, 40, 40 * size, len(sent[kind]), received), strict=True))
+        wait_until(partial(is_counted, stand, kind, expected), f"every {kind} to be counted", 5)
+        assert counted(stand, kind) == expected
+
+
+def counted(stand: Stand, kind: str) -> dict[str, float]:
+    """What `/metrics` says of the ecosystem's requests of this kind."""
+    labels = {"ecosystem": stand.ecosystem, "kind": kind}
+    return {name: stand.gateway.metric(f"mainstay_{name}_total", **labels) for name in COUNTERS}
+
+
+def is_counted(stand: Stand, kind: str, expected: Mapping[str, float]) -> bool:
+    """Whether as many requests are counted, each worker writing its own figures when it comes to it."""
+    return counted(stand, kind)["requests"] >= expected["requests"]
+
+
+INDEX = "/pypi/simple/demo/"
+FILE = "/pypi/files/demo/demo-1.0.tar.gz"
+PACKUMENT = "/npm/left"
+ABSENT = "/pypi/simple/absent/"
+BROKEN = "/npm/broken/-/broken-1.0.0.tgz"
+
+
+def test_the_access_log_says_of_each_reply_what_it_was(upstream: Upstream, serve: Serve) -> None:
     """A line of JSON for each, of both workers, with what it was about and how it was come by; no query, no secret."""
-    gateway = serve(pypi=stocked.simple_url, npm=stocked.npm_url, workers=2)
-    stocked.on(BROKEN).fault(Status(500))
-    stocked.package("broken").release("1.0.0")
+    upstream.project("demo").release("1.0", {"demo-1.0.tar.gz": RIGHT})
+    upstream.package("left").release("1.0.0", RIGHT)
+    gateway = serve(**upstream.urls, workers=2)
+    upstream.on(BROKEN).fault(Status(500))
+    upstream.package("broken").release("1.0.0")
     secret = "Basic aHVudGVyMg=="
     for path in (f"{INDEX}?token=hunter2", FILE, FILE, ABSENT, BROKEN):
         gateway.fetch(path, headers={"authorization": secret})

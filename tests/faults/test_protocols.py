@@ -1,4 +1,4 @@
-"""What the clients of both registries are given, call by call: the protocols as they look from outside the gateway."""
+"""What pip and npm are given, call by call: their protocols as they look from outside the gateway."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -18,7 +19,7 @@ from doubles.client import Received
 from doubles.faults import Answer
 from doubles.gateway import Gateway, Serve
 from doubles.registry import JSON_INDEX, content, sha256
-from doubles.stand import Stand
+from doubles.stand import NpmStand, Stand
 from doubles.upstream import Upstream, wait_until
 
 pytestmark = pytest.mark.faults
@@ -70,6 +71,14 @@ def wheel(stand: Stand) -> Wheel:
     return own
 
 
+@pytest.fixture
+def npm(shared_upstream: Upstream, shared_gateway: Gateway) -> Iterator[NpmStand]:
+    """A package of the test's own."""
+    own = NpmStand(shared_upstream, shared_gateway)
+    yield own
+    own.heal()
+
+
 def as_json(got: Received) -> dict[str, Any]:
     """The reply's document."""
     assert got.status == 200, got
@@ -79,8 +88,8 @@ def as_json(got: Received) -> dict[str, Any]:
 
 def upstream_is_named(stand: Stand, got: Received) -> bool:
     """Whether the document holds an address of upstream's, of either of its hosts."""
-    hosts = (urlsplit(stand.upstream.simple_url).netloc, urlsplit(stand.upstream.files_url).netloc)
-    return any(host in got.text for host in hosts)
+    addresses = (*stand.upstream.urls.values(), stand.upstream.files_url)
+    return any(urlsplit(address).netloc in got.text for address in addresses)
 
 
 def test_a_project_page_says_the_same_in_every_representation(wheel: Wheel) -> None:
@@ -291,24 +300,24 @@ def test_writes_to_the_python_index_are_refused_in_words(path: str, word: str, s
     assert [seen for seen in stand.upstream.requests[before:] if seen.method == "POST"] == []
 
 
-def test_a_packument_comes_in_the_form_that_is_asked_for(stand: Stand) -> None:
+def test_a_packument_comes_in_the_form_that_is_asked_for(npm: NpmStand) -> None:
     """The full one has upstream's publish times to the digit (P1), the abbreviated one what upstream gives there."""
-    package = stand.publish("1.0.0").release("2.0.0")
-    full, short = stand.fetch(stand.packument), stand.fetch(stand.packument, headers=INSTALL)
+    package = npm.offer.release("1.0.0").release("2.0.0")
+    full, short = npm.fetch(npm.index), npm.fetch(npm.index, headers=INSTALL)
     assert (full.headers["content-type"], short.headers["content-type"]) == ("application/json", ABBREVIATED)
     for got, accept in ((full, "application/json"), (short, ABBREVIATED)):
         assert "accept" in got.headers["vary"].lower().split(", ")
-        assert not upstream_is_named(stand, got)
+        assert not upstream_is_named(npm, got)
         expected = json.loads(package.packument(accept).body)
         for version, manifest in expected["versions"].items():
-            manifest["dist"]["tarball"] = f"{stand.gateway.url}/npm/{stand.name}/-/{stand.name}-{version}.tgz"
+            manifest["dist"]["tarball"] = f"{npm.gateway.url}/npm/{npm.name}/-/{npm.name}-{version}.tgz"
         assert as_json(got) == expected
     assert "time" in as_json(full) and "time" not in as_json(short)
 
 
-def test_what_a_packument_says_besides_addresses_is_upstreams_own(stand: Stand) -> None:
+def test_what_a_packument_says_besides_addresses_is_upstreams_own(npm: NpmStand) -> None:
     """Odd but legal: null times, deprecation, bundled dependencies, signatures, a tarball elsewhere and over http."""
-    package = stand.publish("1.0.0").release("2.0.0")
+    package = npm.offer.release("1.0.0").release("2.0.0")
     document = json.loads(package.packument("application/json").body)
     document |= {
         "_rev": "3-abc",
@@ -323,118 +332,118 @@ def test_what_a_packument_says_besides_addresses_is_upstreams_own(stand: Stand) 
         "_hasShrinkwrap": False,
     }
     first["dist"]["signatures"] = [{"keyid": "SHA256:k", "sig": "s=="}]
-    second["dist"]["tarball"] = stand.upstream.files_url + "elsewhere.tgz"
-    stand.on_packument().fault(Answer(json.dumps(document).encode()))
-    stand.upstream.on("/elsewhere.tgz").fault(Answer(package.versions["2.0.0"].body, "application/octet-stream"))
-    shown = as_json(stand.fetch(stand.packument))
+    second["dist"]["tarball"] = npm.upstream.files_url + "elsewhere.tgz"
+    npm.on_index().fault(Answer(json.dumps(document).encode()))
+    npm.upstream.on("/elsewhere.tgz").fault(Answer(package.versions["2.0.0"].body, "application/octet-stream"))
+    shown = as_json(npm.fetch(npm.index))
     links = [manifest["dist"].pop("tarball") for manifest in shown["versions"].values()]
     for manifest in document["versions"].values():
         del manifest["dist"]["tarball"]
     assert shown == document
-    base = f"{stand.gateway.url}/npm/{stand.name}/-/{stand.name}"
+    base = f"{npm.gateway.url}/npm/{npm.name}/-/{npm.name}"
     assert links == [f"{base}-1.0.0.tgz", f"{base}-2.0.0.tgz"]
-    assert_right(stand.fetch(urlsplit(links[1]).path), package.versions["2.0.0"].body)
+    assert_right(npm.fetch(urlsplit(links[1]).path), package.versions["2.0.0"].body)
 
 
-def test_a_scoped_package_is_one_in_both_spellings(stand: Stand) -> None:
+def test_a_scoped_package_is_one_in_both_spellings(npm: NpmStand) -> None:
     """Asked for with a slash or with %2f of either case, it is one document and one tarball, asked of upstream as
     clients ask."""
-    name = f"@acme/{stand.name}"
-    body = stand.upstream.package(name).release("1.0.0").versions["1.0.0"].body
-    spellings = [f"/npm/@acme{slash}{stand.name}" for slash in ("/", "%2f", "%2F")]
-    packuments = [stand.fetch(path) for path in spellings]
+    name = f"@acme/{npm.name}"
+    body = npm.upstream.package(name).release("1.0.0").versions["1.0.0"].body
+    spellings = [f"/npm/@acme{slash}{npm.name}" for slash in ("/", "%2f", "%2F")]
+    packuments = [npm.fetch(path) for path in spellings]
     assert {got.status for got in packuments} == {200}
     assert len({got.headers["etag"] for got in packuments}) == 1
     link = as_json(packuments[0])["versions"]["1.0.0"]["dist"]["tarball"]
-    assert link == f"{stand.gateway.url}/npm/{name}/-/{stand.name}-1.0.0.tgz"
-    for path in (urlsplit(link).path, f"{spellings[1]}/-/{stand.name}-1.0.0.tgz"):
-        assert_right(stand.fetch(path), body)
-    assert {seen.target for seen in stand.upstream.seen(f"/npm/{name}")} == {f"/npm/@acme%2f{stand.name}"}
+    assert link == f"{npm.gateway.url}/npm/{name}/-/{npm.name}-1.0.0.tgz"
+    for path in (urlsplit(link).path, f"{spellings[1]}/-/{npm.name}-1.0.0.tgz"):
+        assert_right(npm.fetch(path), body)
+    assert {seen.target for seen in npm.upstream.seen(f"/npm/{name}")} == {f"/npm/@acme%2f{npm.name}"}
     for path in (f"{spellings[0]}/1.0.0", f"{spellings[1]}/latest", f"{spellings[2]}/1.0.0"):
-        assert as_json(stand.fetch(path))["version"] == "1.0.0"
-    for path in (f"/npm/-/package/{name}/dist-tags", f"/npm/-/package/@acme%2f{stand.name}/dist-tags"):
-        assert as_json(stand.fetch(path)) == {"latest": "1.0.0"}
+        assert as_json(npm.fetch(path))["version"] == "1.0.0"
+    for path in (f"/npm/-/package/{name}/dist-tags", f"/npm/-/package/@acme%2f{npm.name}/dist-tags"):
+        assert as_json(npm.fetch(path)) == {"latest": "1.0.0"}
 
 
-def test_versions_and_tags_have_documents_of_their_own(stand: Stand) -> None:
+def test_versions_and_tags_have_documents_of_their_own(npm: NpmStand) -> None:
     """One release by version or by tag, and all tags; what is not there is 404 in npm's words."""
-    package = stand.publish("1.0.0").release("2.0.0-rc.1+b")
+    package = npm.offer.release("1.0.0").release("2.0.0-rc.1+b")
     document = json.loads(package.packument("application/json").body)
     document["dist-tags"] = {"latest": "1.0.0", "next": "2.0.0-rc.1+b"}
-    stand.on_packument().fault(Answer(json.dumps(document).encode()))
-    assert as_json(stand.fetch(f"{stand.packument}/1.0.0"))["version"] == "1.0.0"
-    assert as_json(stand.fetch(f"{stand.packument}/latest"))["version"] == "1.0.0"
-    by_tag, by_version = (stand.fetch(f"{stand.packument}/{wanted}") for wanted in ("next", "2.0.0-rc.1+b"))
-    assert by_tag.body == by_version.body and not upstream_is_named(stand, by_tag)
+    npm.on_index().fault(Answer(json.dumps(document).encode()))
+    assert as_json(npm.fetch(f"{npm.index}/1.0.0"))["version"] == "1.0.0"
+    assert as_json(npm.fetch(f"{npm.index}/latest"))["version"] == "1.0.0"
+    by_tag, by_version = (npm.fetch(f"{npm.index}/{wanted}") for wanted in ("next", "2.0.0-rc.1+b"))
+    assert by_tag.body == by_version.body and not upstream_is_named(npm, by_tag)
     link = as_json(by_tag)["dist"]["tarball"]
-    assert_right(stand.fetch(urlsplit(link).path), package.versions["2.0.0-rc.1+b"].body)
-    assert as_json(stand.fetch(f"/npm/-/package/{stand.name}/dist-tags")) == document["dist-tags"]
+    assert_right(npm.fetch(urlsplit(link).path), package.versions["2.0.0-rc.1+b"].body)
+    assert as_json(npm.fetch(f"/npm/-/package/{npm.name}/dist-tags")) == document["dist-tags"]
     for path in (
-        f"{stand.packument}/9.9.9",
-        f"{stand.packument}/nothing",
+        f"{npm.index}/9.9.9",
+        f"{npm.index}/nothing",
         "/npm/absent",
         "/npm/@no/such",
         "/npm/-/all",
     ):
-        got = stand.fetch(path)
+        got = npm.fetch(path)
         assert (got.status, got.headers["content-type"]) == (404, "application/json")
         assert len(json.loads(got.body)["error"]) > 10
 
 
-def test_an_unpublished_package_is_shown_as_such_and_refused(stand: Stand) -> None:
+def test_an_unpublished_package_is_shown_as_such_and_refused(npm: NpmStand) -> None:
     """The registry goes on answering 200 with a packument without versions: a takedown of them all."""
-    package = stand.publish()
-    assert_right(stand.fetch(stand.tarball), package.versions["1.0.0"].body)
-    stand.fetch(stand.packument)
+    package = npm.offer.release("1.0.0")
+    assert_right(npm.fetch(npm.file), package.versions["1.0.0"].body)
+    npm.fetch(npm.index)
     times = {"created": "2020-01-01T00:00:00Z", "unpublished": {"time": "2021-01-01T00:00:00Z", "versions": ["1.0.0"]}}
-    gone = {"_id": stand.name, "name": stand.name, "time": times}
-    stand.on_packument().fault(Answer(json.dumps(gone).encode()))
-    wait_until(lambda: as_json(stand.fetch(stand.packument)) == gone, "the unpublished packument")
-    refused = stand.fetch(stand.tarball)
+    gone = {"_id": npm.name, "name": npm.name, "time": times}
+    npm.on_index().fault(Answer(json.dumps(gone).encode()))
+    wait_until(lambda: as_json(npm.fetch(npm.index)) == gone, "the unpublished packument")
+    refused = npm.fetch(npm.file)
     assert refused.status == 403 and "unblock" in json.loads(refused.body)["error"]
-    assert stand.fetch(f"{stand.packument}/1.0.0").status == stand.fetch(f"{stand.packument}/latest").status == 404
+    assert npm.fetch(f"{npm.index}/1.0.0").status == npm.fetch(f"{npm.index}/latest").status == 404
 
 
-def test_search_is_passed_on_with_its_query(stand: Stand) -> None:
+def test_search_is_passed_on_with_its_query(npm: NpmStand) -> None:
     """Upstream's own answer, kept for a minute; ping is answered without upstream."""
     body = b'{"objects":[],"total":0,"time":"now"}'
-    stand.upstream.on("/npm/-/v1/search").fault(Answer(body))
-    query = f"text={stand.name}%20x&size=20&from=0&quality=0.65"
-    before = len(stand.upstream.requests)
+    npm.upstream.on("/npm/-/v1/search").fault(Answer(body))
+    query = f"text={npm.name}%20x&size=20&from=0&quality=0.65"
+    before = len(npm.upstream.requests)
     for _ in range(2):
-        got = stand.fetch(f"/npm/-/v1/search?{query}")
+        got = npm.fetch(f"/npm/-/v1/search?{query}")
         assert (got.status, got.body, got.headers["content-type"]) == (200, body, "application/json")
-        assert as_json(stand.fetch("/npm/-/ping?write=true")) == as_json(stand.fetch("/npm/")) == {}
-    assert [seen.target for seen in stand.upstream.requests[before:]] == [f"/npm/-/v1/search?{query}"]
+        assert as_json(npm.fetch("/npm/-/ping?write=true")) == as_json(npm.fetch("/npm/")) == {}
+    assert [seen.target for seen in npm.upstream.requests[before:]] == [f"/npm/-/v1/search?{query}"]
 
 
-def test_whoami_is_passed_on_with_its_refusal(stand: Stand) -> None:
+def test_whoami_is_passed_on_with_its_refusal(npm: NpmStand) -> None:
     """Who is asking is for upstream to say, each time."""
-    script = stand.upstream.on("/npm/-/whoami").fault(Answer(b'{"error":"You must be logged in"}', status=401), times=1)
+    script = npm.upstream.on("/npm/-/whoami").fault(Answer(b'{"error":"You must be logged in"}', status=401), times=1)
     script.fault(Answer(b'{"username":"ann"}'), times=1).fault(Answer(b'{"username":"bob"}'), times=1)
-    refused = stand.fetch("/npm/-/whoami")
+    refused = npm.fetch("/npm/-/whoami")
     assert refused.status == 401 and b"logged in" in refused.body
-    assert [as_json(stand.fetch("/npm/-/whoami"))["username"] for _ in range(2)] == ["ann", "bob"]
+    assert [as_json(npm.fetch("/npm/-/whoami"))["username"] for _ in range(2)] == ["ann", "bob"]
     script.heal()
 
 
 @pytest.mark.parametrize("path", [BULK, *AUDITS])
-def test_audits_are_passed_on_and_so_is_what_upstream_says(path: str, stand: Stand) -> None:
+def test_audits_are_passed_on_and_so_is_what_upstream_says(path: str, npm: NpmStand) -> None:
     """npm packs what it posts; upstream's reply comes back with its own status and is never kept."""
-    asked = {stand.name: ["1.0.0"]} if path == BULK else {"name": "app", "requires": {stand.name: "^1.0.0"}}
-    script = stand.upstream.on(f"/npm{path}", method="POST").fault(Answer(b'{"actions":[]}'), times=2)
+    asked = {npm.name: ["1.0.0"]} if path == BULK else {"name": "app", "requires": {npm.name: "^1.0.0"}}
+    script = npm.upstream.on(f"/npm{path}", method="POST").fault(Answer(b'{"actions":[]}'), times=2)
     script.fault(Answer(b'{"error":"bad"}', status=400))
     plain = json.dumps(asked).encode()
     packed = {"content-type": "application/json", "content-encoding": "gzip"}
     for body, headers in ((plain, {"content-type": "application/json"}), (gzip.compress(plain), packed)):
-        got = stand.fetch(f"/npm{path}", method="POST", body=body, headers=headers)
+        got = npm.fetch(f"/npm{path}", method="POST", body=body, headers=headers)
         assert (got.status, got.body) == (200, b'{"actions":[]}')
-    assert stand.fetch(f"/npm{path}", method="POST", body=plain).status == 400
+    assert npm.fetch(f"/npm{path}", method="POST", body=plain).status == 400
     script.heal()
-    arrived = stand.upstream.seen(f"/npm{path}")[-3:]
+    arrived = npm.upstream.seen(f"/npm{path}")[-3:]
     assert [json.loads(seen.body) for seen in arrived] == [asked] * 3
     assert {seen.headers["content-type"] for seen in arrived} == {"application/json"}
-    assert stand.fetch(f"/npm{path}").status == 404, "an audit is posted"
+    assert npm.fetch(f"/npm{path}").status == 404, "an audit is posted"
 
 
 def test_private_names_do_not_leave_with_an_audit(serve: Serve, upstream: Upstream) -> None:
@@ -456,43 +465,44 @@ def test_private_names_do_not_leave_with_an_audit(serve: Serve, upstream: Upstre
         assert private.requests == []
 
 
-@pytest.mark.parametrize("text", ["@acme/core", "fast%20secret", "scope:acme", "scope%3Aacme%20core", "%40acme%2Fcore"])
-def test_a_search_for_a_private_name_stays_inside(text: str, serve: Serve, upstream: Upstream) -> None:
+def test_a_search_for_a_private_name_stays_inside(serve: Serve, upstream: Upstream) -> None:
     """It goes to the registry that claims the name, any other search to the public one."""
+    texts = ["@acme/core", "fast%20secret", "scope:acme", "scope%3Aacme%20core", "%40acme%2Fcore"]
     with Upstream() as private:
         named = {"url": private.npm_url, "private": True, "namespaces": ["@acme/*", "secret"]}
         gateway: Gateway = serve(npm=[named, {"url": upstream.npm_url}])
         for double in (private, upstream):
             double.on("/npm/-/v1/search").fault(Answer(b'{"objects":[]}'))
-        assert gateway.fetch(f"/npm/-/v1/search?text={text}&size=20").status == 200
-        assert upstream.requests == [] and len(private.requests) == 1
+        for text in texts:
+            assert gateway.fetch(f"/npm/-/v1/search?text={text}&size=20").status == 200
+        assert upstream.requests == [] and len(private.requests) == len(texts)
         assert gateway.fetch("/npm/-/v1/search?text=secretary").status == 200
-        assert len(upstream.requests) == 1
+        assert len(upstream.requests) == 1 and len(private.requests) == len(texts)
 
 
-def test_keys_and_attestations_are_passed_on_from_where_documents_say(stand: Stand) -> None:
+def test_keys_and_attestations_are_passed_on_from_where_documents_say(npm: NpmStand) -> None:
     """`npm audit signatures`: the registry's keys, and the attestations at the address in the packument. npm takes the
     path of that address and asks the registry that it is set to."""
-    name = f"@acme/{stand.name}"
-    package = stand.upstream.package(name).release("1.0.0")
+    name = f"@acme/{npm.name}"
+    package = npm.upstream.package(name).release("1.0.0")
     document = json.loads(package.packument("application/json").body)
-    below = f"-/npm/v1/attestations/@acme%2f{stand.name}@1.0.0"
+    below = f"-/npm/v1/attestations/@acme%2f{npm.name}@1.0.0"
     provenance = {"predicateType": "https://slsa.example/provenance/v1"}
     manifest = document["versions"]["1.0.0"]
-    manifest["dist"]["attestations"] = {"url": stand.upstream.npm_url + below, "provenance": provenance}
-    stand.upstream.on(f"/npm/{name}").fault(Answer(json.dumps(document).encode()))
+    manifest["dist"]["attestations"] = {"url": npm.upstream.npm_url + below, "provenance": provenance}
+    npm.upstream.on(f"/npm/{name}").fault(Answer(json.dumps(document).encode()))
     keys, bundle = b'{"keys":[{"keyid":"SHA256:k"}]}', b'{"attestations":[{"bundle":{}}]}'
-    stand.upstream.on("/npm/-/npm/v1/keys").fault(Answer(keys))
-    stand.upstream.on(f"/npm/-/npm/v1/attestations/{name}@1.0.0").fault(Answer(bundle))
-    attestations = as_json(stand.fetch(f"/npm/{name}"))["versions"]["1.0.0"]["dist"]["attestations"]
+    npm.upstream.on("/npm/-/npm/v1/keys").fault(Answer(keys))
+    npm.upstream.on(f"/npm/-/npm/v1/attestations/{name}@1.0.0").fault(Answer(bundle))
+    attestations = as_json(npm.fetch(f"/npm/{name}"))["versions"]["1.0.0"]["dist"]["attestations"]
     assert attestations["provenance"] == provenance
-    asked = urljoin(f"{stand.gateway.url}/npm/", urlsplit(attestations["url"]).path)
+    asked = urljoin(f"{npm.gateway.url}/npm/", urlsplit(attestations["url"]).path)
     for _ in range(2):
-        assert stand.fetch("/npm/-/npm/v1/keys").body == keys
-        assert stand.fetch(asked.removeprefix(stand.gateway.url)).body == bundle
-    seen = [one.target for one in stand.upstream.seen("*/attestations/*") if stand.name in one.target]
+        assert npm.fetch("/npm/-/npm/v1/keys").body == keys
+        assert npm.fetch(asked.removeprefix(npm.gateway.url)).body == bundle
+    seen = [one.target for one in npm.upstream.seen("*/attestations/*") if npm.name in one.target]
     assert seen == [f"/npm/{below}"], "once, spelled as upstream spells it"
-    assert stand.fetch(f"/npm/-/npm/v1/attestations/{stand.name}@9.9.9").status == 404
+    assert npm.fetch(f"/npm/-/npm/v1/attestations/{npm.name}@9.9.9").status == 404
 
 
 @pytest.mark.parametrize(
@@ -513,14 +523,14 @@ def test_keys_and_attestations_are_passed_on_from_where_documents_say(stand: Sta
         ("POST", "-/npm/v1/hooks/hook", "change"),
     ],
 )
-def test_writes_to_the_npm_registry_are_refused_in_words(method: str, path: str, word: str, stand: Stand) -> None:
+def test_writes_to_the_npm_registry_are_refused_in_words(method: str, path: str, word: str, npm: NpmStand) -> None:
     """405 with npm's `error`, which its client prints: what is refused, and where it can be done instead."""
-    stand.publish()
-    got = stand.fetch("/npm/" + path.format(name=stand.name), method=method, body=b"{}")
+    npm.offer.release("1.0.0")
+    got = npm.fetch("/npm/" + path.format(name=npm.name), method=method, body=b"{}")
     assert (got.status, got.headers["allow"]) == (405, "GET, HEAD")
     error = json.loads(got.body)["error"]
     assert error.startswith(f"{word} is refused") and "read-only" in error
-    assert [seen for seen in stand.upstream.requests if stand.name in seen.path] == []
+    assert [seen for seen in npm.upstream.requests if npm.name in seen.path] == []
 
 
 @pytest.mark.parametrize("single", [False, True], ids=["project", "release"])
@@ -574,13 +584,13 @@ def test_a_release_that_lost_all_its_files_is_not_served(wheel: Wheel) -> None:
     assert stand.fetch(wheel.path).status == 403
 
 
-def test_a_takedown_is_seen_though_the_type_is_spelled_otherwise(stand: Stand) -> None:
+def test_a_takedown_is_seen_though_the_type_is_spelled_otherwise(npm: NpmStand) -> None:
     """`application/json; charset=utf-8` after `application/json` is the same kind of document."""
-    package = stand.publish("1.0.0").release("2.0.0")
-    assert stand.fetch(stand.tarball, headers=INSTALL).status == 200
-    stand.fetch(stand.packument, headers=INSTALL)
+    package = npm.offer.release("1.0.0").release("2.0.0")
+    assert npm.fetch(npm.file, headers=INSTALL).status == 200
+    npm.fetch(npm.index, headers=INSTALL)
     package.remove("1.0.0")
     body = package.packument(ABBREVIATED).body
-    stand.on_packument().fault(Answer(body, f"{ABBREVIATED}; charset=utf-8"))
-    wait_until(lambda: "-1.0.0.tgz" not in stand.fetch(stand.packument, headers=INSTALL).text, "the newer packument")
-    assert stand.fetch(stand.tarball).status == 403
+    npm.on_index().fault(Answer(body, f"{ABBREVIATED}; charset=utf-8"))
+    wait_until(lambda: "-1.0.0.tgz" not in npm.fetch(npm.index, headers=INSTALL).text, "the newer packument")
+    assert npm.fetch(npm.file).status == 403

@@ -14,7 +14,7 @@ import pytest
 from doubles.client import Received
 from doubles.faults import Gate, Reset, Status, too_many_requests
 from doubles.gateway import Gateway, Serve, kill
-from doubles.stand import Stand
+from doubles.stand import STANDS, Stand, in_every_ecosystem
 from doubles.upstream import Upstream, wait_until
 from doubles.wire import Exchange, Reply
 from mainstay.upstream.politeness import load_budget
@@ -118,16 +118,17 @@ def test_a_few_failures_are_not_seen_by_the_client(upstream: Upstream, serve: Se
     assert [seen.status for seen in upstream.requests] == [503, 503, 200]
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_failure_is_never_remembered(status: int, stand: Stand) -> None:
+@in_every_ecosystem
+def test_a_failure_is_never_remembered(stand: Stand) -> None:
     """What fails once is asked for again by the next request, index and file alike."""
-    stand.release()
-    stand.on_index().fault(Status(status), times=1)
-    assert stand.fetch(stand.index).status in (502, 503)
-    assert stand.fetch(stand.index).status == 200
-    stand.on_file().fault(Status(status), times=1)
-    assert stand.fetch(stand.file).status in (502, 503)
-    assert stand.fetch(stand.file).status == 200
+    for number, status in enumerate((500, 502, 503, 504)):
+        own = type(stand)(stand.upstream, stand.gateway).release()
+        own.on_index().fault(Status(status), times=1)
+        assert own.fetch(own.index).status in (502, 503), (number, status)
+        assert own.fetch(own.index).status == 200
+        own.on_file().fault(Status(status), times=1)
+        assert own.fetch(own.file).status in (502, 503)
+        assert own.fetch(own.file).status == 200
 
 
 def test_a_storm_of_failures_is_not_answered_with_a_storm_of_requests(upstream: Upstream, serve: Serve) -> None:
@@ -143,29 +144,32 @@ def test_a_storm_of_failures_is_not_answered_with_a_storm_of_requests(upstream: 
     wait_until(lambda: gateway.fetch("/pypi/simple/demo0/").status == 200, "recovery", 15)
 
 
-@pytest.mark.parametrize("form", ["seconds", "date", "a day", "503", "none"])
-def test_no_request_reaches_upstream_while_it_rests(form: str, upstream: Upstream, serve: Serve) -> None:
-    """After a 429 neither worker asks for anything; the clients are told when to come back, in an hour at most."""
-    stock(upstream)
-    faults = {
-        "seconds": too_many_requests(30),
-        "date": too_many_requests(datetime.now(UTC) + timedelta(seconds=30)),
-        "a day": too_many_requests(86_400),
-        "503": Status(503, (("retry-after", "30"),)),
-        "none": too_many_requests(),
+def test_no_request_reaches_upstream_while_it_rests(upstream: Upstream, serve: Serve) -> None:
+    """After a 429 neither worker asks that registry for anything; the clients are told when to come back, in an hour at
+    most. Each registry asks for its rest in a form of its own."""
+    in_half_a_minute = datetime.now(UTC) + timedelta(seconds=30)
+    forms = {
+        "pypi": too_many_requests(30),
+        "npm": too_many_requests(in_half_a_minute),
+        "golang": too_many_requests(86_400),
+        "cargo": Status(503, (("retry-after", "30"),)),
+        "maven": too_many_requests(),
     }
-    upstream.on("/simple/demo0/").fault(faults[form], times=1)
-    gateway = serve(pypi=upstream.simple_url, workers=2)
-    assert gateway.fetch("/pypi/simple/demo0/").status in (429, 502, 503)
-    asked = len(upstream.requests)
-
-    refused = ask_all(gateway)
-    assert {got.status for got in refused} == {503}
-    longest_s = 3600 if form == "a day" else 31
-    assert all(1 <= int(got.headers["retry-after"]) <= longest_s for got in refused)
-    if form == "a day":
-        assert all(int(got.headers["retry-after"]) > 3500 for got in refused)
-    assert len(upstream.requests) == asked == 1
+    gateway = serve(**upstream.urls, workers=2)
+    for ecosystem, form in forms.items():
+        first, *others = [STANDS[ecosystem](upstream, gateway).release("1.0") for _ in range(PROJECTS)]
+        first.on_index().fault(form, times=1)
+        assert first.fetch(first.index).status in (429, 502, 503)
+        paths = [path for stand in others for path in (stand.index, stand.file)]
+        with ThreadPoolExecutor(8) as pool:
+            refused = [*pool.map(gateway.fetch, paths)]
+        assert {got.status for got in refused} == {503}, ecosystem
+        longest_s = 3600 if ecosystem == "golang" else 31
+        assert all(1 <= int(got.headers["retry-after"]) <= longest_s for got in refused)
+        if ecosystem == "golang":
+            assert all(int(got.headers["retry-after"]) > 3500 for got in refused)
+        assert [seen.target for stand in others for seen in stand.seen()] == []
+        assert len(first.seen_index()) == 1
 
 
 @pytest.mark.parametrize("retry_after", [1, None])
@@ -267,12 +271,15 @@ def test_a_probe_of_a_worker_that_is_killed_does_not_wedge_the_breaker(upstream:
 
 
 def test_what_is_held_is_served_while_upstream_rests(upstream: Upstream, serve: Serve) -> None:
-    """A 429 costs nobody an index that the gateway has, even one that is stale."""
-    stock(upstream)
-    gateway = serve(pypi=upstream.simple_url, cache={"document_ttl_s": 0})
-    assert gateway.fetch("/pypi/simple/demo0/").status == 200
-    upstream.on("/simple/*").fault(too_many_requests(30))
-    for _ in range(3):
-        got = gateway.fetch("/pypi/simple/demo0/")
-        assert got.status == 200 and "stale" in got.cache
-    assert len([seen for seen in upstream.requests if seen.status == 429]) == 1
+    """A 429 costs nobody an index that the gateway has, even one that is stale, nor a file: in every ecosystem."""
+    gateway = serve(**upstream.urls, cache={"document_ttl_s": 0})
+    for kind in STANDS.values():
+        stand = kind(upstream, gateway).release("1.0")
+        assert stand.listed_here()
+        right = stand.fetch(stand.file).body
+        stand.on(f"*{stand.word}*").fault(too_many_requests(30))
+        for _ in range(3):
+            got = stand.fetch(stand.index)
+            assert stand.lists(got) and "stale" in got.cache
+            assert stand.fetch(stand.file).body == right
+        assert len([seen for seen in stand.seen() if seen.status == 429]) == 1

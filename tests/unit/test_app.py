@@ -65,7 +65,7 @@ def test_sighup_reads_the_settings_again_and_drops_no_request(upstream: Upstream
     gateway = serve(pypi=upstream.npm_url, workers=2)
     assert gateway.fetch("/pypi/simple/demo/").status == 404
     before = workers(gateway)
-    gateway.config.write_text(gateway.config.read_text().replace("/npm/", "/simple/"))
+    gateway.config.write_text(gateway.config.read_text().replace(upstream.npm_url, upstream.simple_url))
     statuses: list[int] = []
     with ThreadPoolExecutor(1) as pool:
         gateway.process.send_signal(signal.SIGHUP)

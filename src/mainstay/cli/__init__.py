@@ -7,8 +7,10 @@ import sys
 import typer
 
 from mainstay import __version__
+from mainstay.cli.doctor import doctor
 from mainstay.cli.run import CONTEXT_SETTINGS, run
 from mainstay.cli.serve import serve
+from mainstay.cli.setup import setup
 from mainstay.cli.unblock import unblock
 from mainstay.errors import MainstayError
 
@@ -19,8 +21,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="One gateway for every package manager: cached, verified, polite to the registries.",
 )
+app.command()(doctor)
 app.command(context_settings=CONTEXT_SETTINGS)(run)
 app.command()(serve)
+app.command()(setup)
 app.command()(unblock)
 
 

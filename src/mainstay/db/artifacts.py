@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from mainstay.db.blobs import save_blob
 from mainstay.db.lookup import load_row
@@ -42,6 +42,11 @@ def save_artifact(connection: Connection, stored: StoredArtifact) -> None:
     """Add the artifact and its blob, or replace the one of its key."""
     save_blob(connection, stored.digest, stored.size, stored.fetched_at)
     save_rows(connection, artifact, [asdict(stored)])
+
+
+def drop_artifact(connection: Connection, key: str) -> None:
+    """Forget the artifact of that key; its blob goes when it is evicted."""
+    connection.execute(delete(artifact).where(artifact.c.key == key))
 
 
 def load_project_artifacts(connection: Connection, ecosystem: str, upstream: str, project: str) -> list[StoredArtifact]:

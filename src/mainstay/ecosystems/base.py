@@ -10,7 +10,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import BinaryIO, ClassVar
 
-from mainstay.model import Artifact, Discovery, Document, File, Found, Index, Listing, Request, Resource, Source
+from mainstay.model import (
+    Artifact,
+    ClientSetup,
+    Discovery,
+    Document,
+    File,
+    Found,
+    Index,
+    Listing,
+    Request,
+    Resource,
+    Source,
+)
 
 
 class Ecosystem(ABC):
@@ -30,11 +42,18 @@ class Ecosystem(ABC):
     """The role whose hosts are not configured but learned from the files that indexes list."""
     link_base: ClassVar[str | None] = None
     """How a rendered index reaches the mount: a relative prefix, or None where links must be absolute."""
+    description: ClassVar[Index | None] = None
+    """The document in which a registry says where its parts are, None where the protocol has none. It is had before
+    anything else of a registry is read, and `open` gets it beside each index."""
     probe: ClassVar[str] = ""
     """A small project whose index may be asked for to learn the file hosts."""
     discovery: ClassVar[Discovery] = Discovery()
+    authorization_scheme: ClassVar[str] = "Bearer"
+    """What stands before a token in the Authorization header, "" where its clients send the token alone."""
     usage: ClassVar[tuple[str, ...]] = ()
     """Commands that a person can type to use it, with {url} for the mount's address."""
+    clients: ClassVar[tuple[ClientSetup, ...]] = ()
+    """The clients that `mainstay setup` can point at the gateway."""
 
     @abstractmethod
     def default_upstream(self) -> str:
@@ -44,9 +63,26 @@ class Ecosystem(ABC):
     def bases(self, upstream: str) -> Mapping[str, str]:
         """Each role's base URL, ending in a slash, for the registry `upstream`. Learned roles are absent."""
 
+    def bases_in(self, description: Source) -> Mapping[str, str]:
+        """The base URL of each role that a registry's description of itself tells, ending in a slash.
+
+        Raises:
+            UnsupportedDocument: it is no such description.
+        """
+        return {}
+
     def find_upstreams(self, found: Mapping[str, str]) -> list[Found]:
         """The registries that the clients' configuration names. Malformed texts: what is not clear is ignored."""
         return []
+
+    def fallbacks(self, found: Mapping[str, str]) -> list[Found]:
+        """What the clients' configuration lets them ask beside their main registry, so past a gateway that stands in
+        for that one. `url` may be the client's own word for such a way, where it is no address."""
+        return [entry for entry in self.find_upstreams(found) if entry.extra]
+
+    def comparable(self, project: str) -> str:
+        """The spelling by which names are compared where several are one project's (also of patterns such as `a-*`)."""
+        return project
 
     @abstractmethod
     def route(self, request: Request) -> Resource:
@@ -59,7 +95,20 @@ class Ecosystem(ABC):
 
     @abstractmethod
     def index_of(self, artifact: Artifact) -> Index:
-        """The index that lists `artifact` with its digests."""
+        """The index that lists `artifact`, or its release; for an empty project, one that tells of the registry."""
+
+    def addressed(self, artifact: Artifact) -> bool:
+        """Whether `artifact` is had by its path alone, because no index names this protocol's files or their digests
+        (Go, Maven). Its index is then not asked for, unless to choose between several upstreams."""
+        return False
+
+    def checksum_of(self, artifact: Artifact) -> str:
+        """The suffix of the sidecar that vouches for an addressed artifact, "" where there is none."""
+        return ""
+
+    def parse_checksum(self, suffix: str, body: bytes) -> Mapping[str, str]:
+        """The digests in such a sidecar, as `File.digests`; empty where it is none."""
+        return {}
 
     def alternatives_to(self, index: Index) -> tuple[Index, ...]:
         """Other stored documents that list the same files: one that is fresh already spares asking for `index`."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 from packageurl.contrib import purl2url
 
+from mainstay.ecosystems._npm_clients import CLIENTS
 from mainstay.ecosystems._npm_config import clear_url, parse_settings
 from mainstay.ecosystems._npm_outgoing import searched_names, strip_audit, strip_bulk
 from mainstay.ecosystems._npm_packument import ABBREVIATED_TYPE, FULL_TYPE, TAGS_FORM, VERSION_FORM, Packument
@@ -96,6 +97,7 @@ class Npm(Ecosystem):
         ),
     )
     usage = ("npm install --registry {url} PACKAGE", "npm config set registry {url}")
+    clients = CLIENTS
 
     def default_upstream(self) -> str:
         """The base of the address that the purl library gives for a download."""

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import BinaryIO, ClassVar
 from urllib.parse import parse_qs, quote
 
+from mainstay.ecosystems._pypi_clients import CLIENTS
 from mainstay.ecosystems._pypi_discovery import DISCOVERY, find_indexes
 from mainstay.ecosystems._pypi_legacy import LegacyListing
 from mainstay.ecosystems._pypi_names import guess_release, is_filename, is_name, normalize, version_in, version_of
@@ -65,6 +66,7 @@ class PyPI(Ecosystem):
         "pip install --index-url {url}/simple/ PROJECT",
         "uv pip install --default-index {url}/simple/ PROJECT",
     )
+    clients = CLIENTS
 
     def default_upstream(self) -> str:
         """The address in pypi-simple's source, read without importing it: the import pulls in an HTTP client."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mainstay.db.artifacts import StoredArtifact
-from mainstay.errors import UpstreamError, UpstreamUnavailable
+from mainstay.errors import NotFound, UpstreamError, UpstreamUnavailable
 from mainstay.gateway.call import Call
 from mainstay.gateway.conditional import Unsatisfiable, parse_range, range_applies
 from mainstay.gateway.reply import Bytes, Filling, Headers, Note, Reply, StoredFile
@@ -54,6 +54,9 @@ class FileReplies:
             fill, joined = self._supply.fill(view, file, artifact)
             try:
                 return await self._follow(call, view, fill, joined, note)
+            except NotFound as error:
+                self._supply.note_absent(view, artifact)
+                raise NotFound(f"upstream has no {artifact.filename}.") from error
             except UpstreamError:
                 if not (joined and may_retry):
                     raise
@@ -69,7 +72,7 @@ class FileReplies:
             return self._from_store(call, view, stored, note.outcome, note) or _evicted()
         etag = f'"{digest}"' if (digest := fill.wanted.digests.get("sha256")) else ""
         headers = _headers(view, head.media_type, etag, head.last_modified, note.outcome)
-        if not fill.wanted.digests:
+        if not fill.wanted.digests and fill.wanted.vouch is None:
             headers.append(("mainstay-verified", "first-seen"))
         return _ranged(call, fill, headers, etag, head.last_modified, head.total_bytes, note)
 

@@ -126,6 +126,9 @@ class Handler:
                     resource = replace(resource, project=private)
                 note.kind, note.project = "passthrough", resource.project
                 views = self._views(call, ecosystem, resource.project, asked)
+                # A call that names no project goes to the last upstream, which is the public one.
+                asked_of = (views[0] if resource.project else views[-1]).upstream
+                await self._supply.describe([view for view in views if view.upstream is asked_of])
                 return await self._passing.answer(call, resource, views, note)
             case Upload():
                 raise MethodRefused(f"{resource.what} is refused.")

@@ -101,7 +101,7 @@ class Passing:
         headers = {"accept": accept, "accept-encoding": "identity"}
         if body is not None:
             headers["content-type"] = call.headers.get("content-type", "application/json")
-        url = upstream.base(resource.role) + resource.path
+        url = self._registry.base(upstream, resource.role) + resource.path
         async with self._asker.ask(
             upstream,
             url,

@@ -26,14 +26,21 @@ _STORE = re.compile(r"-Djavax\.net\.ssl\.trustStore=(\S+)")
 _PASSWORD = re.compile(r"-Djavax\.net\.ssl\.trustStorePassword=(\S+)")
 
 
-def load_java_trusted(environ: Mapping[str, str]) -> list[x509.Certificate]:
-    """What the user's JVM trusts: the stores that its option variables name, or else the JDK's own `cacerts`."""
-    named = [_named_store(environ[name]) for name in JVM_OPTION_VARIABLES if _STORE.search(environ.get(name, ""))]
+def load_java_trusted(environ: Mapping[str, str], options: Iterable[str] = ()) -> list[x509.Certificate]:
+    """What the user's JVM trusts: the stores that its option variables (or `options`, texts of the same kind) name, or
+    else the JDK's own `cacerts`."""
+    stores = named_stores(environ, options) or [(path, STORE_PASSWORD) for path in _own_stores(environ)]
     found: list[x509.Certificate] = []
-    for path, password in named or [(path, STORE_PASSWORD) for path in _own_stores(environ)]:
+    for path, password in stores:
         if path.is_file():
             found += parse_store(path.read_bytes(), password)
     return found
+
+
+def named_stores(environ: Mapping[str, str], options: Iterable[str] = ()) -> list[tuple[Path, str]]:
+    """Each trust store that takes the place of the JDK's own, with its password."""
+    texts = [*(environ.get(name, "") for name in JVM_OPTION_VARIABLES), *options]
+    return [_named_store(text) for text in texts if _STORE.search(text)]
 
 
 def parse_store(content: bytes, password: str) -> list[x509.Certificate]:
@@ -68,8 +75,9 @@ def parse_pem(blocks: Iterable[bytes]) -> Iterator[x509.Certificate]:
 
 
 def _named_store(options: str) -> tuple[Path, str]:
-    store, password = _STORE.search(options), _PASSWORD.search(options)
-    return Path(store[1] if store else ""), password[1] if password else STORE_PASSWORD
+    """The last of two counts, as for the JVM."""
+    stores, passwords = _STORE.findall(options), _PASSWORD.findall(options)
+    return Path(stores[-1]), passwords[-1] if passwords else STORE_PASSWORD
 
 
 def _own_stores(environ: Mapping[str, str]) -> list[Path]:

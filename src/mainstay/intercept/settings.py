@@ -13,6 +13,8 @@ from shutil import which
 
 _GIT_TIMEOUT_S = 5
 _REFERENCE = re.compile(r"\$\{([^}]+)\}")
+_GRADLE_STORE = re.compile(r"^[ \t]*systemProp\.(javax\.net\.ssl\.trustStore\w*)[ \t]*[=:][ \t]*(\S+)", re.MULTILINE)
+_GRADLE_OPTIONS = re.compile(r"^[ \t]*org\.gradle\.jvmargs[ \t]*[=:](.+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class ClientSettings:
     yarn_cafile: str = ""
     cargo_cainfo: str = ""
     git_cainfo: str = ""
+    jvm_options: tuple[str, ...] = ()
+    """What Maven and Gradle give their JVM by a file: in texts, as in MAVEN_OPTS."""
     find_links: tuple[str, ...] = ()
     """The local ones: what comes over the network is seen."""
 
@@ -40,6 +44,7 @@ def load_client_settings(environ: Mapping[str, str], home: Path, cwd: Path) -> C
         yarn_cafile=environ.get("YARN_HTTPS_CA_FILE_PATH") or _yarn_cafile(home, cwd),
         cargo_cainfo=environ.get("CARGO_HTTP_CAINFO") or _cargo_cainfo(environ, home, cwd),
         git_cainfo=environ.get("GIT_SSL_CAINFO") or _git_cainfo(environ, cwd),
+        jvm_options=(*_maven_options(cwd), *_gradle_options(environ, home, cwd)),
         find_links=tuple(
             place
             for place in (environ.get("PIP_FIND_LINKS") or pip.get("find-links", "")).split()
@@ -121,6 +126,21 @@ def _git_cainfo(environ: Mapping[str, str], cwd: Path) -> str:
     except subprocess.TimeoutExpired:  # a home folder on a dead network drive: git will say so itself
         return ""
     return done.stdout.decode(errors="surrogateescape").strip()
+
+
+def _maven_options(cwd: Path) -> list[str]:
+    """`.mvn/jvm.config` of the project: Maven's start script looks for the nearest folder `.mvn`."""
+    found = (folder / ".mvn/jvm.config" for folder in (cwd, *cwd.parents) if (folder / ".mvn").is_dir())
+    return [text for path in list(found)[:1] if (text := _text(path))]
+
+
+def _gradle_options(environ: Mapping[str, str], home: Path, cwd: Path) -> list[str]:
+    """The JVM's options and system properties in the `gradle.properties` of the user and of the project."""
+    folders = [Path(environ.get("GRADLE_USER_HOME") or home / ".gradle"), cwd, *cwd.parents]
+    texts = [_text(folder / "gradle.properties") for folder in folders]
+    found = [" ".join(f"-D{name}={value}" for name, value in _GRADLE_STORE.findall(text)) for text in texts]
+    found += [options for text in texts for options in _GRADLE_OPTIONS.findall(text)]
+    return [text for text in found if text]
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import certifi
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from mainstay.intercept.javastore import load_java_trusted, parse_pem, render_store
+from mainstay.intercept.javastore import load_java_trusted, named_stores, parse_pem, render_store
 from mainstay.intercept.settings import ClientSettings, load_client_settings
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -53,7 +54,7 @@ def save_run_files(
         truststore=folder / "truststore.p12",
         wgetrc=folder / "wgetrc",
     )
-    everybody = [*parse_pem([*trusted, *own]), *load_java_trusted(environ)]
+    everybody = [*parse_pem([*trusted, *own]), *load_java_trusted(environ, settings.jvm_options)]
     files.truststore.write_bytes(render_store(everybody))
     _save_wgetrc(files, Path(environ.get("WGETRC") or home / ".wgetrc"))
     return files
@@ -77,7 +78,17 @@ def load_trusted(environ: Mapping[str, str], settings: ClientSettings) -> list[b
 def load_user_trust(environ: Mapping[str, str]) -> bytes:
     """The same as one text, by the settings that are in force here: what any of the user's clients trusts upstream to
     be, whoever stands in for that client must trust as well."""
-    return b"\n".join(load_trusted(environ, load_client_settings(environ, Path.home(), Path.cwd())))
+    settings = load_client_settings(environ, Path.home(), Path.cwd())
+    return b"\n".join([*load_trusted(environ, settings), *_java_chosen(environ, settings)])
+
+
+def _java_chosen(environ: Mapping[str, str], settings: ClientSettings) -> list[bytes]:
+    """What somebody made the JVM trust: a store that was named, or what was added to the JDK's own. The system's and
+    the public authorities in that one came with it, and say nothing of whom this user trusts."""
+    named = named_stores(environ, settings.jvm_options)
+    usual = set(parse_pem(_blocks([] if named else [*_system_files(), certifi.where()])))
+    trusted = [item for item in load_java_trusted(environ, settings.jvm_options) if item not in usual]
+    return [item.public_bytes(Encoding.PEM) for item in trusted]
 
 
 def _system_files() -> list[str]:

@@ -28,12 +28,21 @@ class Value(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One row of the table: a client and what it needs beyond the rows above it."""
+    """One row of the table: a client and what it needs beyond the rows above it, also of JVM options."""
 
     name: str
     variables: Mapping[str, Value] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
+# Maven 3.8 and the usual transport of Maven 4 go by the JVM's proxy. That of 3.9, and the other one of Maven 4, want to
+# be told to, and then warn of it in lines that are not there without us.
+_MAVEN = (
+    "-Daether.connector.http.useSystemProperties=true",
+    "-Daether.transport.apache.useSystemProperties=true",
+    "-Dorg.slf4j.simpleLogger.log.org.eclipse.aether.transport.http.HttpTransporter=error",
+    "-Dorg.slf4j.simpleLogger.log.org.eclipse.aether.transport.apache.ApacheTransporter=error",
+)
 CLIENTS: tuple[Client, ...] = (
     Client(
         "most programs (uv, cargo, Go, curl, git, requests, gem, composer)",
@@ -75,7 +84,7 @@ CLIENTS: tuple[Client, ...] = (
         },
     ),
     # Not JAVA_TOOL_OPTIONS: it makes each JVM print a line of its own on the command's standard error.
-    Client("Maven", {"MAVEN_OPTS": Value.JVM_OPTIONS}),
+    Client("Maven", {"MAVEN_OPTS": Value.JVM_OPTIONS}, _MAVEN),
     Client("Gradle", {"GRADLE_OPTS": Value.JVM_OPTIONS}),
     Client("sbt", {"SBT_OPTS": Value.JVM_OPTIONS}),
     Client("wget", {"WGETRC": Value.WGETRC}),
@@ -99,17 +108,17 @@ def build_environment(
         Value.NPM_CAFILE: str(files.npm_cafile) if files.npm_cafile else None,
         Value.YARN_CAFILE: str(files.yarn_cafile) if files.yarn_cafile else None,
         Value.WGETRC: str(files.wgetrc),
-        Value.JVM_OPTIONS: _jvm_options(proxy_url, files),
+        Value.JVM_OPTIONS: None,  # follows the user's own: see below
         Value.ONE: "1",
     }
     result = dict(environ)
-    for name, value in ((name, value) for client in CLIENTS for name, value in client.variables.items()):
-        text = values[value]
-        if text is None:
-            continue
-        if value is Value.JVM_OPTIONS:
-            text = f"{environ.get(name, '')} {text}".strip()  # of two equal -D options the last one counts
-        _replace(result, name, text)
+    for client in CLIENTS:
+        for name, value in client.variables.items():
+            text = values[value]
+            if value is Value.JVM_OPTIONS:  # of two equal -D options the last one counts
+                text = " ".join([environ.get(name, ""), _jvm_options(proxy_url, files), *client.options]).strip()
+            if text is not None:
+                _replace(result, name, text)
     # Who pointed it at a few authorities gets no more of them; git and requests, which do not read it, lose none.
     result["SSL_CERT_FILE"] = str(files.openssl)
     return result

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mainstay.config import Config, parse_size
-from mainstay.db.artifacts import StoredArtifact, load_artifact, save_artifact
+from mainstay.db.artifacts import StoredArtifact, drop_artifact, load_artifact, save_artifact
 from mainstay.db.engine import Database
 from mainstay.errors import (
     IntegrityError,
@@ -77,6 +77,8 @@ class Artifacts:
     async def stored(self, key: str) -> StoredArtifact | None:
         """The artifact of that key if its bytes are here."""
         found, count = self._known.get(key), self._shared.stored_count
+        if found is None and self._absent.get(key) == count:
+            return None
         if found is None:
             found = await self._database.read(load_artifact, key)
         if found is None or not self._store.has(found.digest):
@@ -169,6 +171,8 @@ class Artifacts:
             except MainstayError as error:
                 if isinstance(error, IntegrityError | StoreFull | TooLarge):
                     files.drop()
+                if isinstance(error, IntegrityError) and fill.wanted.voucher:
+                    await self._forget(fill.wanted.voucher)  # it may be the checksum that is wrong
                 roomier = isinstance(error, StoreFull) and await self._make_room(_needed_bytes(fill)) > 0
                 if number == self._attempts or not (roomier or worth_another_try(error)):
                     raise
@@ -190,20 +194,25 @@ class Artifacts:
             if reply.status in (206, 416) and not _goes_on(reply, before, resume_at):
                 files.drop()
             head, resume_at = _start(wanted.url, reply, before, resume_at)
+            _refuse_page(wanted, head)
             self._check_size(wanted, head)
             if resume_at == 0 and (before is not None or files.written_bytes()):
                 files.drop()
             with _storing():
                 descriptor = os.open(files.part, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
-                return await self._receive(fill, files, reply, head, descriptor, resume_at)
+                sums, written = await self._receive(fill, files, reply, head, descriptor, resume_at)
             finally:
                 os.close(descriptor)
+        # Outside: who holds a turn at upstream while waiting for another one would have all wait for ever.
+        if wanted.vouch is not None:
+            sums.expect(await wanted.vouch())
+        return await self._finish(fill, files, head, written, sums.digest, sums.verify(wanted))
 
     async def _receive(
         self, fill: Fill, files: HeadFile, reply: Reply, head: Head, descriptor: int, resume_at: int
-    ) -> StoredArtifact:
-        sums = Sums(fill.wanted.digests)
+    ) -> tuple[Sums, int]:
+        sums = Sums(fill.wanted.digests, fill.wanted.algorithm)
         if resume_at:
             await asyncio.to_thread(sums.add_file, files.part, resume_at)
         fill.announce(head)
@@ -228,8 +237,7 @@ class Artifacts:
         written += await _flush(descriptor, pending, sums)
         if head.total_bytes is not None and written != head.total_bytes:
             raise UpstreamError(f"upstream ended after {written} of {head.total_bytes} bytes.")
-        verified = sums.verify(fill.wanted)
-        return await self._finish(fill, files, head, written, sums.digest, verified)
+        return sums, written
 
     async def _finish(
         self, fill: Fill, files: HeadFile, head: Head, size: int, digest: str, verified: str
@@ -260,6 +268,13 @@ class Artifacts:
         self._absent.pop(stored.key, None)
         self._remember(stored)
 
+    async def _forget(self, key: str) -> None:
+        """Drop an artifact with its bytes, by which every worker finds that it is gone."""
+        if (stored := await self.stored(key)) is not None:
+            await asyncio.to_thread(self._store.delete, stored.digest)
+        self._known.pop(key, None)
+        await self._database.run(drop_artifact, key)
+
     def _remember(self, stored: StoredArtifact) -> None:
         self._known[stored.key] = stored
         self._known.move_to_end(stored.key)
@@ -277,6 +292,15 @@ class Artifacts:
                 f"{name} has {head.total_bytes} bytes upstream, but the index says {wanted.size_bytes}.",
                 hint="Nothing was served. Tell the registry.",
             )
+
+
+def _refuse_page(wanted: Wanted, head: Head) -> None:
+    """A file that nothing vouches for is kept as it first came: a sign-in page must not pass for one."""
+    page = head.media_type.partition(";")[0].strip().lower() == "text/html"
+    if page and not wanted.digests and not wanted.blank.filename.endswith((".html", ".htm")):
+        raise UpstreamRefused(
+            f"upstream answers with an HTML page where {wanted.blank.filename} is due.", upstream_status=200
+        )
 
 
 def _needed_bytes(fill: Fill) -> int:

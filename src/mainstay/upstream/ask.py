@@ -159,7 +159,7 @@ class Asker:
             breaker.failed(retry_after_s)
             raise UpstreamRefused(f"{origin} answers {status}.", upstream_status=status)
         breaker.succeeded()
-        if status in (404, 410):
+        if status in (404, 410, 451):
             raise NotFound(f"{origin} has no such thing ({status}).")
         if status in (401, 403):
             raise AuthorizationRequired(

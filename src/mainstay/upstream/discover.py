@@ -65,7 +65,7 @@ def read_configuration(discovery: Discovery, environ: Mapping[str, str], folder:
     """The texts that `discovery` names, as far as they exist. A command that fails or hangs counts as absent."""
     texts = {name: environ[name] for name in discovery.env if environ.get(name)}
     for pattern in discovery.files:
-        for path in _candidates(pattern, folder):
+        for path in _candidates(pattern, folder, environ):
             try:
                 with path.open("rb") as file:
                     texts[pattern] = file.read(MAX_CONFIG_BYTES).decode("utf-8", "replace")
@@ -73,14 +73,20 @@ def read_configuration(discovery: Discovery, environ: Mapping[str, str], folder:
             except OSError:
                 continue
     commands = [command for command in discovery.commands if shutil.which(command[0], path=environ.get("PATH"))]
-    with TemporaryDirectory(prefix="mainstay-") as temporary, ThreadPoolExecutor(max(1, len(commands))) as pool:
+    with (
+        TemporaryDirectory(prefix="mainstay-", ignore_cleanup_errors=True) as temporary,
+        ThreadPoolExecutor(max(1, len(commands))) as pool,
+    ):
         own = {name: value.replace("{temporary}", temporary) for name, value in discovery.environ}
         outputs = pool.map(lambda command: _run(command, {**environ, **own}), commands)
         texts |= {" ".join(command): text for command, text in zip(commands, outputs, strict=True) if text is not None}
     return texts
 
 
-def _candidates(pattern: str, folder: Path) -> list[Path]:
+def _candidates(pattern: str, folder: Path, environ: Mapping[str, str]) -> list[Path]:
+    if pattern.startswith("$"):
+        name, _, rest = pattern[1:].partition("/")
+        return [Path(environ[name]) / rest] if environ.get(name) else []
     if pattern.startswith("~") or Path(pattern).is_absolute():
         return [Path(os.path.expanduser(pattern))]
     return [parent / pattern for parent in (folder, *folder.parents)]

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,7 +73,7 @@ class Asked:
     def lists_files(self) -> bool:
         """Whether it is the index that says which releases there are: only what that one drops was taken down."""
         listing = self.upstream.ecosystem.index_of(Artifact(self.index.project, "", "", "", ""))
-        return (listing.role, listing.path) == (self.index.role, self.index.path)
+        return bool(self.index.project) and (listing.role, listing.path) == (self.index.role, self.index.path)
 
     @property
     def key(self) -> str:
@@ -94,16 +94,19 @@ class Documents:
         takedowns: Takedowns,
         metrics: Metrics,
         *,
-        on_file_bases: Callable[[Upstream, tuple[str, ...]], Awaitable[None]],
+        on_bases: Callable[[Upstream, Mapping[str, str | None]], Awaitable[None]],
     ) -> None:
+        """`on_bases` is told where an upstream has a role, None standing for its learned one."""
         self._store, self._database, self._asker, self._parser = store, database, asker, parser
-        self._takedowns, self._metrics, self._on_file_bases = takedowns, metrics, on_file_bases
+        self._takedowns, self._metrics, self._on_bases = takedowns, metrics, on_bases
         self._ttl_s, self._negative_ttl_s = config.cache.document_ttl_s, config.cache.negative_ttl_s
         self._attempts, self._timeout_s = config.fetch.attempts, config.fetch.document_timeout_s
         self._max_bytes = parse_size(config.cache.max_document)
         self._buffers = asyncio.Semaphore(max(1, parse_size(config.cache.document_memory) // BUFFER_BYTES))
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._known: OrderedDict[str, StoredDocument] = OrderedDict()
+        self._descriptions: dict[str, str] = {}
+        self._authorized: set[str] = set()
         self._flights: dict[str, asyncio.Task[Obtained]] = {}
         self._retry_at: dict[str, float] = {}
 
@@ -114,6 +117,7 @@ class Documents:
             NotFound: upstream has none (remembered for a short time). AuthorizationRequired: not for this caller.
             UpstreamError: upstream fails and nothing is stored.
         """
+        await self.describe(asked)
         stored = await self._load(asked.key)
         if stored is not None and self.fresh(stored):
             return _present(Obtained(stored, "hit"))
@@ -132,6 +136,19 @@ class Documents:
                 "no newer index can be had, a stale one is served", project=stored.project, reason=error.message
             )
             return _present(Obtained(stored, "stale"))
+
+    async def describe(self, asked: Asked) -> None:
+        """Have the registry's description of itself at hand, where the protocol has one. Raises as `obtain`."""
+        description = asked.upstream.ecosystem.description
+        if description is None:
+            return
+        if asked.upstream.authorization:
+            self._authorized.add(asked.upstream.id)
+        if asked.index.path == description.path:
+            return
+        document = (await self.obtain(dataclasses.replace(asked, index=description))).document
+        if document.digest is not None:
+            self._descriptions[asked.upstream.id] = str(self._store.path(document.digest))
 
     async def at_hand(self, asked: Asked) -> bool:
         """Whether it is stored and fresh, so that upstream need not be asked."""
@@ -152,6 +169,7 @@ class Documents:
         stored = await self._load(asked.key)
         if stored is None or stored.state != "ok" or time.time() - stored.checked_at < older_than_s:
             return
+        await self.describe(asked)
         if time.monotonic() >= self._retry_at.get(asked.key, 0.0) and not self._asker.resting(asked.upstream):
             self._flight(asked)
 
@@ -168,6 +186,8 @@ class Documents:
             document.media_type,
             document.url,
             self._takedowns.restored(document.ecosystem, document.upstream, document.project),
+            self._descriptions.get(document.upstream, ""),
+            document.upstream in self._authorized,
         )
 
     async def forget(self, key: str) -> None:
@@ -304,8 +324,7 @@ class Documents:
             now,
         )
         summary = await self._summarise(asked, document, stored)
-        if summary.file_bases:
-            await self._on_file_bases(asked.upstream, summary.file_bases)
+        await self._on_bases(asked.upstream, summary.bases)
         seen_at = stored.fetched_at if stored is not None else now
         was_gone = stored is not None and stored.state != "ok"
         # Before the new index is saved: a crash in between then leads to the same comparison again.

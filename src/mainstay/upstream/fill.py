@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,9 @@ class Head(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to fill: where it is, what it must be. `digests` maps algorithm to hex, empty where none is known."""
+    """What to fill: where it is, what it must be. `digests` maps algorithm to hex, empty where none is known.
+    `voucher` is the key of the stored checksum that they are from, "" where they are an index's.
+    """
 
     key: str
     url: str
@@ -50,6 +52,12 @@ class Wanted:
     size_bytes: int | None
     blank: StoredArtifact
     authorization: str = field(default="", repr=False)
+    voucher: str = ""
+    algorithm: str = ""
+    """Of the digest that `vouch` may give."""
+    vouch: Callable[[], Awaitable[Mapping[str, str]]] | None = field(default=None, repr=False)
+    """Gives the digests where they stand beside the file: asked when the bytes are here, so that a file that is missing
+    costs one request, and the first byte does not wait for the second."""
 
 
 class _Opened:

@@ -42,7 +42,9 @@ class Excerpt(msgspec.Struct, frozen=True):
 
 class Stored(msgspec.Struct, frozen=True):
     """Where the bytes of one index are, what upstream called them and where they came from. `excerpts` are what is to
-    be listed though upstream dropped it."""
+    be listed though upstream dropped it; `description` is where the registry's description of itself is, if it has one;
+    `authorized` that the gateway has a credential for it.
+    """
 
     ecosystem: str
     index: Index
@@ -52,6 +54,8 @@ class Stored(msgspec.Struct, frozen=True):
     media_type: str
     url: str
     excerpts: tuple[Excerpt, ...] = ()
+    description: str = ""
+    authorized: bool = False
 
     @property
     def small(self) -> bool:
@@ -70,13 +74,14 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What is to be known of a new index: what it took away since its predecessor, what it added, and the hosts of its
-    files. What an index of another form lists does not count: it may be the older of the two."""
+    """What is to be known of a new index: what it took away since its predecessor, what it added, and where its
+    registry has which role, None standing for the learned one. What an index of another form lists does not count: it
+    may be the older of the two."""
 
     gone: Gone
     added_versions: frozenset[str]
     added_filenames: frozenset[str]
-    file_bases: tuple[str, ...]
+    bases: dict[str, str | None]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -105,7 +110,7 @@ class Opened:
     def __init__(self, budget_bytes: int) -> None:
         self._budget = budget_bytes
         self._held = 0
-        self._listings: OrderedDict[tuple[str, str, str], tuple[Listing, int]] = OrderedDict()
+        self._listings: OrderedDict[tuple[str, str, str, str], tuple[Listing, int]] = OrderedDict()
 
     def listing(self, stored: Stored) -> Listing:
         """The listing of `stored`, parsed now or before.
@@ -113,16 +118,17 @@ class Opened:
         Raises:
             UnsupportedDocument: it does not parse, or its bytes are not those that were stored.
         """
-        key = (stored.digest, stored.index.path, stored.url)
+        key = (stored.digest, stored.index.path, stored.url, stored.description)
         if (found := self._listings.get(key)) is not None:
             self._listings.move_to_end(key)
             return found[0]
-        if _NO_INDEX.match(stored.media_type):
+        if not stored.index.opaque and _NO_INDEX.match(stored.media_type):
             raise UnsupportedDocument(f"upstream calls its index {stored.media_type!r}, which no index can be.")
         body = Path(stored.path).read_bytes()
         if "sha256:" + hashlib.sha256(body).hexdigest() != stored.digest:
             raise UnsupportedDocument("a stored index is damaged on disk.", hint="It is fetched again by itself.")
-        listing = ecosystems()[stored.ecosystem].open(stored.index, Source(body, stored.media_type, stored.url))
+        source = Source(body, stored.media_type, stored.url, _description(stored), stored.authorized)
+        listing = ecosystems()[stored.ecosystem].open(stored.index, source)
         self._listings[key] = (listing, len(body))
         self._held += len(body)
         while self._held > self._budget and len(self._listings) > 1:
@@ -133,8 +139,7 @@ class Opened:
         """What changed from `old` to `new`. Raises as `listing`."""
         listing = self.listing(new)
         versions, filenames = _contents(listing.releases)
-        learns = ecosystems()[new.ecosystem].learned_role is not None
-        bases = _bases(listing.files()) if learns else ()
+        bases = self._bases(new, listing)
         if old is None:
             return Summary(Gone(), frozenset(), frozenset(), bases)
         before = self._old_releases(old)
@@ -175,10 +180,17 @@ class Opened:
         """The listing with what a person wants back in it; comparisons with upstream are made without."""
         listing = self.listing(stored)
         for excerpt in stored.excerpts:
-            source = Source(excerpt.body, excerpt.media_type, excerpt.url)
+            source = Source(excerpt.body, excerpt.media_type, excerpt.url, _description(stored))
             older = ecosystems()[stored.ecosystem].open(_listed_by(stored), source)
             listing = listing.restored(older, excerpt.brings_back)
         return listing
+
+    def _bases(self, stored: Stored, listing: Listing) -> dict[str, str | None]:
+        ecosystem = ecosystems()[stored.ecosystem]
+        if ecosystem.description is not None and stored.index.path == ecosystem.description.path:
+            source = Source(Path(stored.path).read_bytes(), stored.media_type, stored.url)
+            return {base: role for role, base in ecosystem.bases_in(source).items()}
+        return dict.fromkeys(_bases(listing.files())) if ecosystem.learned_role is not None else {}
 
     def _old_releases(self, old: Stored) -> Sequence[Release]:
         try:
@@ -186,6 +198,10 @@ class Opened:
         except (UnsupportedDocument, OSError):
             # Evicted or damaged since: then there is nothing to compare with, which is not a takedown.
             return ()
+
+
+def _description(stored: Stored) -> bytes:
+    return Path(stored.description).read_bytes() if stored.description else b""
 
 
 def _write(document: Document, plan: Plan, out: BinaryIO, label: str) -> Rendered:

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -31,7 +32,7 @@ class Upstream:
     @property
     def id(self) -> str:
         """A stable name for stored things: the address without credentials."""
-        return f"{origin_of(self.url)}{urlsplit(self.url).path}"
+        return _stable_name(self.url)
 
     @property
     def host(self) -> str:
@@ -50,7 +51,8 @@ class Upstream:
 
     def claims(self, project: str) -> bool:
         """Whether `project` belongs to this upstream alone."""
-        return project in PrivateNames(self.namespaces)
+        comparable = self.ecosystem.comparable
+        return comparable(project) in PrivateNames(tuple(map(comparable, self.namespaces)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,13 @@ class Registry:
             tuple(name for upstream in self.of(ecosystem) if upstream is not asked for name in upstream.namespaces)
         )
 
-    def learn(self, base: str, upstream: Upstream) -> bool:
-        """Note a file host. True where it is new."""
-        role = upstream.ecosystem.learned_role
-        if role is None or any(base.startswith(known) for known in self._bases):
+    def learn(self, base: str, upstream: Upstream, role: str | None = None) -> bool:
+        """Note where an upstream has a role: its learned one unless another is named, which may be a place inside one
+        that is known to be its own. True where it is new."""
+        inside = {owner.id for known, (owner, _) in self._bases.items() if base.startswith(known)}
+        allowed = inside <= {upstream.id} if role else not inside
+        role = role or upstream.ecosystem.learned_role
+        if role is None or base in self._bases or not allowed:
             return False
         self._bases[base] = (upstream, role)
         self._learned.add(base)
@@ -117,7 +122,19 @@ class Registry:
 
     def learned(self, upstream: Upstream) -> list[str]:
         """The file hosts learned for an upstream."""
-        return [base for base in self._learned if self._bases[base][0] is upstream]
+        return [base for base in self._learned if self._bases[base] == (upstream, upstream.ecosystem.learned_role)]
+
+    def base(self, upstream: Upstream, role: str) -> str:
+        """The base URL of a role, configured or learned.
+
+        Raises:
+            NotFound: neither tells where this registry has such things.
+        """
+        if role not in upstream.bases:
+            for base, known in self._bases.items():
+                if known == (upstream, role):
+                    return base
+        return upstream.base(role)
 
     def locate(self, url: str) -> Place | None:
         """The place of an upstream URL (scheme, host, path; no query): the longest base that fits."""
@@ -165,7 +182,7 @@ def build_upstream(ecosystem: Ecosystem, setting: UpstreamSetting, why: str) -> 
         ecosystem.bases(url),
         setting.namespaces,
         setting.private,
-        _authorization(setting),
+        _authorization(setting, ecosystem.authorization_scheme),
         why,
     )
 
@@ -184,10 +201,10 @@ def _learns(upstream: Upstream) -> str | None:
     return f"/{ecosystem.mount}/{ecosystem.roles[ecosystem.learned_role]}" if ecosystem.learned_role else None
 
 
-def _authorization(setting: UpstreamSetting) -> str:
+def _authorization(setting: UpstreamSetting, authorization_scheme: str) -> str:
     token = _secret(setting.token_env, setting.token_file, setting.url)
     if token:
-        return f"Bearer {token}"
+        return f"{authorization_scheme} {token}".lstrip()
     parts = urlsplit(setting.url)
     user = setting.username or unquote(parts.username or "")
     password = _secret(setting.password_env, setting.password_file, setting.url) or unquote(parts.password or "")
@@ -208,3 +225,8 @@ def _secret(variable: str, path: str, url: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the credential of upstream {where} cannot be read from {path}: {error}.") from error
     return ""
+
+
+@lru_cache(maxsize=1024)
+def _stable_name(url: str) -> str:
+    return f"{origin_of(url)}{urlsplit(url).path}"

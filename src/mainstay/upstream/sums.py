@@ -13,9 +13,15 @@ from mainstay.upstream.fill import Wanted
 class Sums:
     """The running digests of one file: sha256 for the store, and every algorithm that the index vouches with."""
 
-    def __init__(self, expected: Mapping[str, str]) -> None:
-        self._expected = {name: value for name, value in expected.items() if name in hashlib.algorithms_guaranteed}
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", *self._expected}}
+    def __init__(self, expected: Mapping[str, str], algorithm: str = "") -> None:
+        """`algorithm` is that of a digest which is known later only, if there is one."""
+        names = {"sha256", *expected, algorithm} & hashlib.algorithms_guaranteed
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+        self._expected = {name: value for name, value in expected.items() if name in names}
+
+    def expect(self, expected: Mapping[str, str]) -> None:
+        """Take in what became known later."""
+        self._expected |= {name: value for name, value in expected.items() if name in self._hashes}
 
     def add(self, data: bytes) -> None:
         """Take in the next bytes."""

@@ -16,6 +16,7 @@ from packageurl import PackageURL
 from mainstay.config import Config
 from mainstay.db.engine import Database
 from mainstay.db.takedowns import Takedown, lift_takedowns, load_restored, load_takedowns, record_takedowns
+from mainstay.ecosystems import ecosystems
 from mainstay.errors import ConfigError
 from mainstay.store.shared import Shared
 from mainstay.telemetry.log import get_logger
@@ -140,10 +141,14 @@ def lift_blocks(config: Config, text: str) -> int:
     except ValueError as error:
         raise ConfigError(f"{text!r} is not a package URL: {error}.", hint="Write pkg:TYPE/NAME@VERSION.") from error
     project = f"{purl.namespace}/{purl.name}" if purl.namespace else purl.name
+    ecosystem = ecosystems().get(purl.type)
+    comparable = ecosystem.comparable if ecosystem else str
     if not config.data_path.is_dir():
         raise ConfigError(f"there is no data folder {config.data_path}.", hint="Name the gateway's own with --data.")
     database = Database.open(config.data_path)
     try:
+        held = {entry.project for entry in database.read_sync(load_takedowns) if entry.ecosystem == purl.type}
+        project = next((name for name in held if comparable(name) == comparable(project)), project)
         lifted = database.run_sync(lift_takedowns, purl.type, project, purl.version, getpass.getuser(), time.time())
     finally:
         database.close()

@@ -76,6 +76,13 @@ def test_the_store_named_in_the_options_is_trusted_and_the_jdks_own_is_not(store
     assert load_java_trusted({"MAVEN_OPTS": options, "PATH": "/usr/bin:/bin"}) == [corp]
 
 
+def test_a_store_named_in_a_file_counts_as_one_in_a_variable(store, corp):
+    """Maven's `.mvn/jvm.config` for one; of two stores the last one is the JVM's."""
+    options = f"-Djavax.net.ssl.trustStore=/x -Djavax.net.ssl.trustStore={store}\n"
+    options += f"-Djavax.net.ssl.trustStorePassword={PASSWORD}"
+    assert load_java_trusted({"PATH": ""}, [options]) == [corp]
+
+
 def test_the_jdks_own_store_is_read(tmp_path, corp):
     """A company may have put its CA there and nowhere else."""
     folder = tmp_path / "jdk/lib/security"

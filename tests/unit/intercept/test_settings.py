@@ -98,7 +98,30 @@ def test_cargo_certificate_is_relative_to_its_file(load, write, tmp_path):
     assert load().cargo_cainfo == str(tmp_path / "project/.cargo/near.pem")
 
 
+def test_maven_options_of_the_project(load, write):
+    """In the nearest folder `.mvn`, as Maven's start script looks for it."""
+    write("project/.mvn/jvm.config", "-Xmx1g\n-Djavax.net.ssl.trustStore=/corp.p12\n")
+    write("project/deep/.mvn/maven.config", "--batch-mode\n")
+    assert load().jvm_options == ()
+    (write("project/deep/.mvn/maven.config", "").parent / "jvm.config").write_text("-Dx=y")
+    assert load().jvm_options == ("-Dx=y",)
+
+
+def test_gradle_options_of_the_user_and_the_project(load, write, tmp_path):
+    """Its JVM's options, and those system properties that name a trust store."""
+    write(
+        "home/.gradle/gradle.properties",
+        "systemProp.javax.net.ssl.trustStore=/corp.p12\nsystemProp.javax.net.ssl.trustStorePassword = secret\n"
+        "systemProp.https.proxyHost=corp\n",
+    )
+    write("project/gradle.properties", "org.gradle.jvmargs=-Xmx1g -Dx=y\n")
+    store = "-Djavax.net.ssl.trustStore=/corp.p12 -Djavax.net.ssl.trustStorePassword=secret"
+    assert load().jvm_options == (store, "-Xmx1g -Dx=y")
+    assert load(GRADLE_USER_HOME=str(tmp_path)).jvm_options == ("-Xmx1g -Dx=y",)
+
+
 def test_nothing_set_is_nothing_found(load):
     """An ordinary machine."""
     settings = load()
     assert (settings.npm_cafile, settings.yarn_cafile, settings.cargo_cainfo, settings.git_cainfo) == ("", "", "", "")
+    assert settings.jvm_options == ()

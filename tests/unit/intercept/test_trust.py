@@ -10,9 +10,9 @@ import pytest
 import trustme
 
 from mainstay.intercept.authority import Authority
-from mainstay.intercept.javastore import STORE_PASSWORD, parse_store
+from mainstay.intercept.javastore import STORE_PASSWORD, parse_pem, parse_store, render_store
 from mainstay.intercept.settings import ClientSettings
-from mainstay.intercept.trust import save_run_files
+from mainstay.intercept.trust import load_user_trust, save_run_files
 
 
 @pytest.fixture
@@ -106,6 +106,35 @@ def test_the_java_store_holds_all_of_the_bundle(save, corp):
     """The user's and the authority."""
     files, _ = save({"SSL_CERT_FILE": str(corp[1]), "PATH": ""})
     assert len(parse_store(files.truststore.read_bytes(), STORE_PASSWORD)) == 2
+
+
+def test_the_java_store_holds_what_the_users_jvm_trusted(save, corp, tmp_path):
+    """The store that a project's file names, beside the run's authority."""
+    store = tmp_path / "corp.p12"
+    store.write_bytes(render_store(parse_pem([corp[0]])))
+    settings = ClientSettings(jvm_options=(f"-Xmx1g -Djavax.net.ssl.trustStore={store}",))
+    files, own = save({"SSL_CERT_FILE": "/nonexistent.pem", "PATH": ""}, settings)
+    stored = parse_store(files.truststore.read_bytes(), STORE_PASSWORD)
+    assert set(parse_pem([corp[0], own])) <= set(stored)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_who_only_the_jvm_trusts_is_trusted_upstream(corp, tmp_path, monkeypatch, named):
+    """Under `run` it is Mainstay that meets a company's authority; the public ones in the JDK's store add nothing."""
+    monkeypatch.setattr("mainstay.intercept.trust.load_client_settings", lambda *places: ClientSettings())
+    public = next(_certificates(certifi.contents().encode()))
+    (company,) = parse_pem([corp[0]])
+    folder = tmp_path / "jdk/lib/security"
+    folder.mkdir(parents=True)
+    (folder / "cacerts").write_bytes(render_store([public, company]))
+    options = f"-Djavax.net.ssl.trustStore={folder / 'cacerts'}" if named else ""
+    environ = {"SSL_CERT_FILE": "/nonexistent.pem", "MAVEN_OPTS": options, "JAVA_HOME": str(tmp_path / "jdk")}
+    trusted = list(_certificates(load_user_trust(environ)))
+    assert trusted == ([public, company] if named else [company])
+
+
+def _certificates(text):
+    return parse_pem(part + b"-----END CERTIFICATE-----" for part in text.split(b"-----END CERTIFICATE-----")[:-1])
 
 
 def test_wget_keeps_the_users_own_settings(save, tmp_path):

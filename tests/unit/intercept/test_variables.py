@@ -69,12 +69,21 @@ def test_a_second_spelling_of_an_npm_variable_does_not_win():
     }
 
 
-def test_jvm_options_are_appended_to_the_users_own():
+@pytest.mark.parametrize("name", ["MAVEN_OPTS", "GRADLE_OPTS", "SBT_OPTS"])
+def test_jvm_options_are_appended_to_the_users_own(name):
     """Of two equal properties the last one counts."""
-    result = build({"MAVEN_OPTS": "-Xmx1g"})["MAVEN_OPTS"]
+    result = build({name: "-Xmx1g"})[name]
     assert result.startswith("-Xmx1g -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=4711 ")
     assert "-Djavax.net.ssl.trustStore=/run/truststore.p12" in result
     assert "|" not in result
+
+
+def test_maven_is_told_to_go_by_the_proxy_of_its_jvm():
+    """Version 3.9 goes past it otherwise, and warns of it in many lines where it is not told to be silent."""
+    options = build()["MAVEN_OPTS"].split()
+    assert "-Daether.connector.http.useSystemProperties=true" in options
+    assert [option for option in options if option.endswith("HttpTransporter=error")]
+    assert "aether" not in build()["GRADLE_OPTS"]
 
 
 def test_no_proxy_keeps_what_leads_past_no_registry():

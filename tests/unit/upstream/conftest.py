@@ -12,7 +12,7 @@ from mainstay.app import Gateway
 from mainstay.config import Config, EcosystemSetting, Fetch, Log
 from mainstay.ecosystems import ecosystems
 from mainstay.model import Artifact
-from mainstay.upstream import documents, politeness, takedowns
+from mainstay.upstream import ask, documents, politeness, takedowns
 from mainstay.upstream.client import HttpClient
 from mainstay.upstream.discover import discover
 from mainstay.upstream.documents import Asked
@@ -39,7 +39,7 @@ async def client(tmp_path: Path) -> AsyncIterator[HttpClient]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that indexes, takedowns and rests are judged by."""
     clock = Clock()
-    for module in (documents, takedowns, politeness):
+    for module in (ask, documents, takedowns, politeness):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

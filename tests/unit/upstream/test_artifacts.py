@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from mainstay.db.artifacts import StoredArtifact
+from mainstay.errors import UpstreamRefused
 from mainstay.upstream import artifacts
 from mainstay.upstream.client import Reply
-from mainstay.upstream.fill import Head
+from mainstay.upstream.fill import Head, Wanted
 from mainstay.upstream.sums import Sums
 
 BEFORE = Head("https://registry.example/a.whl", 100, "", '"one"', "", 1)
@@ -35,6 +37,31 @@ def test_a_file_goes_on_only_with_the_rest_of_itself(
     headers = {"content-range": content_range} | ({"etag": etag} if etag is not None else {})
     response: Any = None
     assert artifacts._goes_on(Reply(status, headers, BEFORE.url, response), BEFORE, 40) == goes_on
+
+
+@pytest.mark.parametrize(
+    ("filename", "media_type", "digests", "refused"),
+    [
+        ("v1.0.0.mod", "text/html; charset=utf-8", {}, True),
+        ("demo-1.0.jar", "Text/HTML", {}, True),
+        ("demo-1.0.jar", "text/html", {"sha1": "00"}, False),
+        ("v1.0.0.mod", "text/plain", {}, False),
+        ("report-1.0.html", "text/html", {}, False),
+    ],
+)
+def test_a_page_does_not_pass_for_a_file_that_nothing_vouches_for(
+    filename: str, media_type: str, digests: dict[str, str], refused: bool
+) -> None:
+    """A proxy's sign-in page would be kept as the file for good."""
+    ids = ("toy", "https://registry.example/", "demo", "1.0")
+    blank = StoredArtifact("key", *ids, filename, "", "", 0, "", "", "", "", 0.0)
+    wanted = Wanted("key", f"https://registry.example/{filename}", digests, None, blank)
+    head = Head(wanted.url, 100, media_type, "", "", 1)
+    if refused:
+        with pytest.raises(UpstreamRefused, match="an HTML page"):
+            artifacts._refuse_page(wanted, head)
+    else:
+        artifacts._refuse_page(wanted, head)
 
 
 async def test_a_fill_that_is_cancelled_waits_for_the_write_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,13 @@ def test_files_are_looked_for_in_the_folder_its_parents_and_at_home(
     assert found == {"toyrc": "near", "~/toyrc": "far"}
 
 
+def test_a_folder_that_a_variable_names_is_looked_into(tmp_path: Path) -> None:
+    """Where the variable is not set, nothing is there."""
+    (tmp_path / "toyrc").write_text("there")
+    discovery = Discovery(files=("$TOY_HOME/toyrc", "$OTHER_HOME/toyrc"))
+    assert read_configuration(discovery, {"TOY_HOME": str(tmp_path)}, tmp_path) == {"$TOY_HOME/toyrc": "there"}
+
+
 def test_odd_bytes_and_huge_files_do_no_harm(tmp_path: Path) -> None:
     """Text that is no UTF-8 is read as far as it is; a huge file only in part."""
     (tmp_path / "odd").write_bytes(b"a\xffb")

@@ -72,7 +72,7 @@ async def test_both_ways_find_summarise_and_render_alike(large: bool, parser: Pa
     assert await parser.find(stored, Artifact("demo", "9", "demo-9.tar.gz", "demo-9.tar.gz", "files")) is None
     summary = await parser.summarise(stored, old)
     assert summary.gone.versions == ("0.9",) and summary.added_versions == {"2.0"}
-    assert summary.file_bases == ("https://files.example/",)
+    assert summary.bases == {"https://files.example/": None}
     out = store.temporary()
     rendered = await parser.render(stored, plan(denied=frozenset({"2.0"})), out)
     body = rendered.body if rendered.body is not None else out.read_bytes()

@@ -7,11 +7,11 @@ import pytest
 
 from mainstay.config import UpstreamSetting
 from mainstay.ecosystems import ecosystems
-from mainstay.errors import ConfigError
+from mainstay.errors import ConfigError, NotFound
 from mainstay.upstream.addresses import host_and_port
 from mainstay.upstream.registry import Registry, Upstream, build_upstream, storage_key
 
-PYPI, NPM = ecosystems()["pypi"], ecosystems()["npm"]
+PYPI, NPM, CARGO = (ecosystems()[name] for name in ("pypi", "npm", "cargo"))
 
 
 def make(url: str, ecosystem: Any = PYPI, **setting: Any) -> Upstream:
@@ -30,6 +30,16 @@ def test_private_upstreams_are_asked_before_public_ones() -> None:
     """Whatever the order in the file; among equals the file's order holds."""
     assert REGISTRY.of("pypi") == (CLAIMS, PRIVATE, PUBLIC, MIRROR)
     assert REGISTRY.of("npm") == ()
+
+
+@pytest.mark.parametrize("project", ["acme-core", "acme_core", "ACME-core", "secret_tool"])
+def test_a_claim_holds_for_every_spelling_of_a_name(project: str) -> None:
+    """cargo tries `-` and `_` in turn, and a registry has one crate of both."""
+    claims = make("https://acme.example/", CARGO, namespaces=("acme-*", "secret-tool"))
+    public = make("https://registry.example/", CARGO)
+    registry = Registry({"cargo": (public, claims)})
+    assert registry.for_project("cargo", project) == (claims,)
+    assert registry.for_project("cargo", "acmecore") == (public,)
 
 
 @pytest.mark.parametrize("project", ["acme-core", "acme-", "secret-tool"])
@@ -96,6 +106,28 @@ def test_file_hosts_are_learned_once_and_never_over_what_is_configured() -> None
     assert moved is not None and moved.upstream is PRIVATE
 
 
+def test_a_named_role_may_lie_inside_the_upstreams_own_address_and_in_no_other() -> None:
+    """A registry's description says where its parts are, and cannot take another registry's place."""
+    registry = Registry({"pypi": (PUBLIC, PRIVATE)})
+    assert registry.learn("https://registry.example/simple/parts/", PUBLIC, "files")
+    assert not registry.learn("https://private.example/simple/parts/", PUBLIC, "files")
+    assert not registry.learn("https://registry.example/simple/parts/", PUBLIC, "files")
+    place = registry.locate("https://registry.example/simple/parts/demo-1.0.tar.gz")
+    assert place is not None and (place.role, place.raw_path) == ("files", "files/demo-1.0.tar.gz")
+    assert registry.base(PUBLIC, "files") == "https://registry.example/simple/parts/"
+    assert registry.base(PUBLIC, "simple") == "https://registry.example/simple/"
+    with pytest.raises(NotFound, match="no known place"):
+        registry.base(PRIVATE, "files")
+
+
+def test_only_hosts_of_the_learned_role_are_told_as_file_hosts() -> None:
+    """`run --gateway` sends their files below that role's path."""
+    registry = Registry({"pypi": (PUBLIC,)})
+    assert registry.learn("https://other.example/json/", PUBLIC, "root")
+    assert registry.learn("https://files.example/", PUBLIC)
+    assert registry.learned(PUBLIC) == ["https://files.example/"]
+
+
 def test_an_ecosystem_without_a_learned_role_learns_nothing() -> None:
     """Its files are below its configured address."""
     upstream = make("https://registry.example/", NPM)
@@ -120,6 +152,7 @@ def test_credentials_come_from_the_variable_the_file_or_the_address(
     (tmp_path / "token").write_text("hunter3\n")
     url = "https://registry.example/simple/"
     assert make(url, token_env="TOKEN").authorization == "Bearer hunter2"
+    assert make(url, CARGO, token_env="TOKEN").authorization == "hunter2"
     assert make(url, token_file=str(tmp_path / "token")).authorization == "Bearer hunter3"
     assert make(url, username="user", password_env="TOKEN").authorization == "Basic dXNlcjpodW50ZXIy"
     assert make(url, username="user", password_file=str(tmp_path / "token")).authorization == "Basic dXNlcjpodW50ZXIz"

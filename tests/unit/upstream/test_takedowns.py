@@ -11,6 +11,7 @@ from doubles.registry import Project
 from doubles.upstream import Upstream
 from mainstay.app import Gateway
 from mainstay.config import Config
+from mainstay.db.takedowns import Takedown, record_takedowns
 from mainstay.errors import ConfigError
 from mainstay.upstream.documents import Asked
 from mainstay.upstream.takedowns import lift_blocks
@@ -126,6 +127,15 @@ async def test_lifting_names_exactly_what_is_lifted(
         assert lift_blocks(gateway.config, purl) == 0
     assert lift_blocks(gateway.config, "pkg:pypi/demo@1.0") == 1
     assert lift_blocks(gateway.config, "pkg:pypi/demo@1.0") == 0
+
+
+async def test_a_name_is_found_in_any_spelling_that_is_the_same_project(gateway: Gateway) -> None:
+    """A registry of crates has one crate of `demo_crate`, `demo-crate` and `Demo_Crate`."""
+    ids = ("cargo", "https://registry.example/", "demo_crate")
+    entry = Takedown(*ids, "1.0.0", "", "upstream no longer lists it", "a test", 1.0)
+    await gateway.database.run(record_takedowns, [entry], [], 0.0)
+    assert lift_blocks(gateway.config, "pkg:cargo/other@1.0.0") == 0
+    assert lift_blocks(gateway.config, "pkg:cargo/Demo-Crate@1.0.0") == 1
 
 
 @pytest.mark.parametrize("text", ["", "demo", "pkg:", "pkg:pypi", "http://registry.example/demo"])

@@ -1,0 +1,1 @@
+"""What is found, what is wrong, what to do. It looks and changes nothing."""
