@@ -195,10 +195,14 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is None or parent.pid is None:
         return
-    with suppress(ProcessLookupError):  # it has ended before it could be watched
+    try:
         descriptor = os.pidfd_open(parent.pid)
         if os.getppid() == parent.pid:
             select.select([descriptor], [], [])
+    except ProcessLookupError:
+        pass  # it has ended before it could be watched
+    except OSError:  # a sandbox that forbids the call: the pipe then, which takes the siblings' end as well
+        parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import ssl
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,28 @@ def test_workers_end_with_the_main_process_and_leave_the_port(upstream: Upstream
     gateway.process.wait(10)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "the workers to end")
     gateway.restart()
+
+
+WITHOUT_PIDFD = """
+import multiprocessing, os
+from mainstay import serving
+
+def refuse(pid, flags=0):
+    raise PermissionError(1, "Operation not permitted")
+
+os.pidfd_open = refuse
+worker = multiprocessing.get_context("fork").Process(target=serving._end_with_parent)
+worker.start()
+print(worker.pid, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_worker_ends_with_the_main_process_where_a_sandbox_forbids_to_watch_it() -> None:
+    """Older containers refuse the system call."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PIDFD], capture_output=True, text=True, timeout=30, check=True)
+    wait_until(lambda: not Path(f"/proc/{int(done.stdout)}").exists(), "the worker to end")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_replaced_worker_is_said(upstream: Upstream, serve: Serve) -> None:

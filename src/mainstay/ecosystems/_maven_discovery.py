@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import urlsplit, urlunsplit
 
+from mainstay.ecosystems._addresses import clear_url
 from mainstay.ecosystems._maven_xml import Element, parse_xml, recode
 from mainstay.errors import UnsupportedDocument
 from mainstay.model import Discovery, Found
@@ -38,7 +38,7 @@ def find_repositories(found: Mapping[str, str]) -> list[Found]:
     for names, read in ((_SETTINGS, _read_settings), (_PROJECT, _read_project), (_SCRIPTS, _read_script)):
         for name in names:
             for address, main in read(found.get(name, "")):
-                url = _clear_url(address)
+                url = clear_url(address)
                 if url and (url not in results or (main and results[url].extra)):
                     results[url] = Found(url, extra=not main, why=name)
     return sorted(results.values(), key=lambda item: item.extra)
@@ -60,7 +60,7 @@ def _mirrored(found: Mapping[str, str]) -> Iterator[str]:
         for outer, inner in _KINDS:
             for repository in (*root.named(outer, inner), *root.named("profiles", "profile", outer, inner)):
                 if any(_stands_for(repository.value("id"), pattern) for pattern in patterns):
-                    yield _clear_url(repository.value("url"))
+                    yield clear_url(repository.value("url"))
 
 
 Reader = Callable[[str], Iterator[Named]]
@@ -104,18 +104,3 @@ def _parse(text: str, name: str) -> Element | None:
     except UnsupportedDocument:
         return None
     return root if root.name == name else None
-
-
-def _clear_url(text: str) -> str:
-    """`text` as a repository's base ending in a slash, without credentials; "" where it is not plainly one."""
-    if "$" in text or not text.isascii() or not text.isprintable() or " " in text:
-        return ""
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return ""
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        return ""
-    host = f"[{host}]" if ":" in host else host
-    return urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path.rstrip("/") + "/", "", ""))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -28,22 +27,6 @@ def parse_settings(name: str, text: str) -> Iterator[Setting]:
     if text.lstrip().startswith("{"):
         return _from_json(text)
     return iter([("", text)])
-
-
-def clear_url(text: str) -> str:
-    """`text` as a registry's base address ending in a slash, without credentials; "" where it is not plainly one."""
-    text = text.strip()
-    if "$" in text or not text.isascii() or not text.isprintable() or " " in text:
-        return ""
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return ""
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        return ""
-    host = f"[{host}]" if ":" in host else host
-    return urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path.rstrip("/") + "/", "", ""))
 
 
 def _from_json(text: str) -> Iterator[Setting]:

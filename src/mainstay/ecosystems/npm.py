@@ -14,8 +14,9 @@ from urllib.parse import quote
 import msgspec
 from packageurl.contrib import purl2url
 
+from mainstay.ecosystems._addresses import clear_url
 from mainstay.ecosystems._npm_clients import CLIENTS
-from mainstay.ecosystems._npm_config import clear_url, parse_settings
+from mainstay.ecosystems._npm_config import parse_settings
 from mainstay.ecosystems._npm_outgoing import searched_names, strip_audit, strip_bulk
 from mainstay.ecosystems._npm_packument import ABBREVIATED_TYPE, FULL_TYPE, TAGS_FORM, VERSION_FORM, Packument
 from mainstay.ecosystems._npm_paths import (
