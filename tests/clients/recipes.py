@@ -93,6 +93,12 @@ def _without_the_mirror(path: str) -> str:
     return re.sub(r"/maven-metadata-[^/]+\.xml", "/maven-metadata.xml", path)
 
 
+def _gradle_home(gateway: str) -> dict[str, str]:
+    # Every repository, as with Maven; what `mainstay setup` writes has a test of its own.
+    script = 'allprojects {{ repositories.all {{ it.url = "{}/maven" }} }}\n'
+    return {".gradle/init.d/gateway.gradle": script.format(gateway)}
+
+
 # Compiled files carry the time at which their source was unpacked, so they are not made.
 _INTO_SITE = ("install", "--no-compile", "--target", "site", "-r")
 _NPM_COPY = {".package-lock.json": "npm's copy of the lock, with the address of each tarball"}
@@ -197,6 +203,15 @@ CLIENTS = (
         excluded=_MAVEN_NOTES,
         home_by_address=_maven_home,
         shown=_without_the_mirror,
+    ),
+    Client(
+        "gradle",
+        "gradle",
+        "gradle",
+        # A daemon would outlive the run, and with it the namespace of a sealed one.
+        [["--no-daemon", "--quiet", "build"]],
+        tree="~/.gradle/caches/modules-2/files-2.1",
+        home_by_address=_gradle_home,
     ),
 )
 BY_NAME = {client.name: client for client in CLIENTS}

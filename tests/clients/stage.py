@@ -90,6 +90,7 @@ class Stage:
             # A JVM takes the home folder from the user's account. One compiler is enough for a run of seconds.
             "MAVEN_OPTS": f"-Duser.home={self.home} -XX:TieredStopAtLevel=1",
             "MAVEN_SKIP_RC": "1",
+            "GRADLE_OPTS": f"-Duser.home={self.home} -XX:TieredStopAtLevel=1",
         }
         return environ | more
 

@@ -21,6 +21,9 @@ from clients.stage import MAINSTAY
 from clients.tools import Tools
 
 NOWHERE = "http://127.0.0.1:9"
+HEAD = "<project><modelVersion>4.0.0</modelVersion>"
+NAMES = "<groupId>g.example</groupId><artifactId>demo</artifactId><version>1.0</version>"
+POM = f"{HEAD}{NAMES}</project>"
 BEFORE = {
     ".config/pip/pip.conf": f"[global]\r\ntimeout = 5\r\nindex-url = {NOWHERE}\r\n[install]\r\nindex_url={NOWHERE}",
     ".config/uv/uv.toml": f'offline = false\n[[index]]\nurl = "{NOWHERE}/simple"\ndefault = true',
@@ -215,20 +218,39 @@ def test_a_client_downloads_from_where_setup_points_it(name, home, tools, regist
 
 def test_maven_takes_our_mirror_before_its_own_and_past_its_http_blocker(home, tools):
     """The blocker of its installation stops repositories by plain http elsewhere than on loopback, not mirrors."""
-    parent = "<groupId>g.example</groupId><artifactId>demo</artifactId><version>1.0</version>"
-    head = "<project><modelVersion>4.0.0</modelVersion>"
     with Registry("127.0.0.2") as server:
-        pom = f"{head}{parent}<packaging>pom</packaging></project>".encode()
+        pom = POM.replace("</project>", "<packaging>pom</packaging></project>").encode()
         server.answers["/maven/g/example/demo/1.0/demo-1.0.pom"] = pom
         server.answers["/maven/g/example/demo/1.0/demo-1.0.pom.sha1"] = hashlib.sha1(pom).hexdigest().encode()
         home.setup("maven", "--gateway", server.url)
         (home.project / "pom.xml").write_text(
-            f"{head}<parent>{parent}<relativePath/></parent><artifactId>x</artifactId><packaging>pom</packaging></project>"
+            f"{HEAD}<parent>{NAMES}<relativePath/></parent><artifactId>x</artifactId><packaging>pom</packaging></project>"
         )
         home.call(tools.mvn, "--batch-mode", f"-Duser.home={home.folder}", "validate")
         assert "/maven/g/example/demo/1.0/demo-1.0.pom" in server.asked
     home.setup("maven", "--undo")
     assert home.texts()[".m2/settings.xml"] == BEFORE[".m2/settings.xml"].encode()
+
+
+def test_gradle_asks_the_gateway_for_what_is_at_maven_central(home, tools, registry):
+    """By a script of its own; a repository that the project names at another address stays where it is."""
+    registry.answers["/maven/g/example/demo/1.0/demo-1.0.pom"] = POM.encode()
+    registry.answers["/maven/g/example/demo/1.0/demo-1.0.jar"] = jar = make_module("demo", "1.0")
+    script = f"""
+        repositories {{ maven {{ url '{registry.url}/own' }}; mavenCentral() }}
+        configurations {{ demo }}
+        dependencies {{ demo 'g.example:demo:1.0' }}
+        task fetch(type: Copy) {{ from configurations.demo; into 'fetched' }}
+    """
+    (home.project / "build.gradle").write_text(script)
+    home.setup("gradle", "--gateway", registry.url)
+    home.environ["GRADLE_OPTS"] = f"-Duser.home={home.folder}"
+    home.call(tools.gradle, "--no-daemon", "fetch")
+    assert (home.project / "fetched/demo-1.0.jar").read_bytes() == jar
+    places = {path.split("/")[1] for path in registry.asked}
+    assert places == {"own", "maven"}
+    home.setup("gradle", "--undo")
+    assert not (home.folder / ".gradle/init.d").exists()
 
 
 def fill(server: Registry) -> None:

@@ -2,7 +2,7 @@
 
 `python tests/clients/tools.py` installs what is not there yet and prints a line for each; a second call does nothing.
 Python clients get a virtual environment each, Node clients a prefix each, so that no version touches another and
-nothing outside the checkout changes. Python, node, npm, git, go, cargo, Maven and the JDK are the machine's.
+nothing outside the checkout changes. Python, node, npm, git, go, cargo, Maven, Gradle and the JDK are the machine's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ MACHINE = {
     "go": ("Go", "golang-go"),
     "cargo": ("cargo", "cargo, on Debian 12 cargo-web"),
     "mvn": ("Maven", "maven"),
+    "gradle": ("Gradle", "gradle"),
     "java": ("Java", "default-jdk-headless"),
     "javac": ("a JDK", "default-jdk-headless"),
 }
@@ -65,6 +66,7 @@ class Tools:
     go: Path
     cargo: Path
     mvn: Path
+    gradle: Path
     java: Path
     pip_newest: Path
     pip_bundled: Path

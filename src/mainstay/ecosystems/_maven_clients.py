@@ -35,12 +35,16 @@ def redirect = { repository ->
     if (repository instanceof MavenArtifactRepository
             && repository.url.toString().startsWith(ArtifactRepositoryContainer.MAVEN_CENTRAL_URL)) {
         repository.url = gateway
-        repository.allowInsecureProtocol = gateway.startsWith('http:')
+        if (gateway.startsWith('http:') && repository.hasProperty('allowInsecureProtocol')) {
+            repository.allowInsecureProtocol = true
+        }
     }
 }
-beforeSettings { settings ->
-    settings.pluginManagement.repositories.all(redirect)
-    settings.dependencyResolutionManagement.repositories.all(redirect)
+if (GradleVersion.current() >= GradleVersion.version('6.8')) {
+    beforeSettings { settings ->
+        settings.pluginManagement.repositories.all(redirect)
+        settings.dependencyResolutionManagement.repositories.all(redirect)
+    }
 }
 allprojects {
     buildscript.repositories.all(redirect)
