@@ -16,6 +16,7 @@ RATE_GOALS = (
 )
 P99_GOAL = 2.0
 FIRST_BYTE_GOAL, TOTAL_GOAL = 1.15, 1.1
+LEDGER_GOAL_RATE = 100_000
 GROWTH_GOAL_MB, WORKER_GOAL_MB, DELAY_GOAL_MS = 64, 500, 100
 
 
@@ -24,6 +25,7 @@ def judge(result: Row) -> list[Row]:
     found = [_rate_goal(result["warm"], *goal) for goal in RATE_GOALS]
     found += [_p99_goal(result["warm"], subject) for subject in dict.fromkeys(row["subject"] for row in result["warm"])]
     found += _cold_goals(result["cold"]) + _memory_goals(result["memory"]) + _storm_goals(result["storm"])
+    found += _ledger_goals(result["ledger"])
     return [goal for goal in found if goal["cells"]]
 
 
@@ -107,6 +109,21 @@ def _memory_goals(memory: Row) -> list[Row]:
     return [
         {"goal": text, "worst": value, "unit": unit, "met": value < limit, "cells": {"measured": value}}
         for text, value, unit, limit in figures
+    ]
+
+
+def _ledger_goals(row: Row) -> list[Row]:
+    if not row:
+        return []
+    rate = row["write_rate"]
+    return [
+        {
+            "goal": f"ledger: at least {LEDGER_GOAL_RATE:,} events/s recorded and written on one core",
+            "worst": rate,
+            "unit": "events/s",
+            "met": rate >= LEDGER_GOAL_RATE,
+            "cells": {"written": rate, "written and sealed": row["write_and_seal_rate"]},
+        }
     ]
 
 

@@ -73,6 +73,8 @@ def render_tables(result: Row, source: str) -> str:
         parts.append("## Memory\n\n" + _memory_table(result["memory"]))
     if result["storm"]:
         parts.append("## Missing files\n\n" + _storm_table(result["storm"]))
+    if result["ledger"]:
+        parts.append("## Ledger\n\n" + _ledger_table(result["ledger"]))
     return "\n\n".join(parts)
 
 
@@ -150,6 +152,17 @@ def _memory_rows(runs: Row) -> tuple[tuple[str, str], ...]:
         ),
         ("how late the probe itself woke at worst", f"{other['probe_late_max_ms']} ms"),
     )
+
+
+def _ledger_table(row: Row) -> str:
+    rows = (
+        ("recorded and written", f"{row['write_rate']:,}", f"{row['log_bytes']:g}"),
+        ("sealed", f"{row['seal_rate']:,}", f"{row['parquet_bytes']:g}"),
+        ("both", f"{row['write_and_seal_rate']:,}", ""),
+        ("MessagePack alone", f"{row['encode_rate']:,}", ""),
+        ("plain writes of the same bytes", f"{row['plain_write_rate']:,}", f"{row['log_bytes']:g}"),
+    )
+    return f"{row['events']:,} events on one core.\n\n" + _table(("what", "events/s", "bytes per event"), rows)
 
 
 def _storm_table(rows: list[Row]) -> str:

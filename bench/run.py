@@ -16,6 +16,7 @@ from cold import run_cold
 from figures import Row
 from goals import judge
 from install import TOOLS, install_all
+from ledger import run_ledger
 from lineup import STARTERS
 from machine import commit, describe_machine, describe_versions, load_average
 from memory import run_memory
@@ -30,7 +31,7 @@ COLD_PEERS = ("mainstay", "nginx", "devpi", "proxpi", "simple-repository-server"
 MEMORY_PEERS = ("mainstay", "nginx")
 STORM_PEERS = ("mainstay", "nginx")
 PROTOCOLS = (SIMPLE, NPM, CARGO, GO, MAVEN)
-PARTS = ("warm", "cold", "memory", "storm")
+PARTS = ("warm", "cold", "memory", "storm", "ledger")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -80,7 +81,7 @@ def main() -> None:
 
 def measure(names: list[str], only: Sequence[str], quick: bool, rounds: int) -> Row:
     """The figures of each part asked for."""
-    figures: Row = {"warm": [], "cold": [], "memory": {}, "storm": []}
+    figures: Row = {"warm": [], "cold": [], "memory": {}, "storm": [], "ledger": {}}
     if "memory" in only:
         figures["memory"] = run_memory([name for name in names if name in MEMORY_PEERS[: 1 if quick else 2]])
     if "cold" in only:
@@ -88,6 +89,8 @@ def measure(names: list[str], only: Sequence[str], quick: bool, rounds: int) -> 
         figures["cold"] = run_cold([name for name in names if name in COLD_PEERS], sizes, runs)
     if "storm" in only:
         figures["storm"] = run_storm([name for name in names if name in STORM_PEERS], 1_000 if quick else 10_000)
+    if "ledger" in only:
+        figures["ledger"] = run_ledger(200_000 if quick else 1_000_000, 1 if quick else 3)
     if subjects := [subject for subject in SUBJECTS if "warm" in only or subject.protocol in only]:
         plan = Plan((1, 32), 1, 1.0) if quick else Plan((1, 32, 256), rounds, 2.0 if rounds > 1 else 1.0)
         for workers in (1, 2):

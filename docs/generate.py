@@ -101,6 +101,10 @@ def render_configuration() -> str:
             pages.append(_section(field.type, f"`[{field.name}]`", prefix))
     names = ", ".join(f"`{name}`" for name in ecosystems())
     pages.append(
+        _section(config.TierSetting, "`[tiers.NAME]`", "MAINSTAY_TIERS__NAME__")
+        + "\n`NAME` is a word of your own in lower case; [tiers.md](tiers.md) says what tiers are for.\n"
+    )
+    pages.append(
         _section(config.EcosystemSetting, "`[ecosystems.NAME]`", "MAINSTAY_ECOSYSTEMS__NAME__")
         + f"\n`NAME` is the ecosystem's purl type. This version serves {names}.\n"
     )

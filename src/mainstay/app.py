@@ -16,6 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from mainstay.access.balances import Balances
+from mainstay.access.identity import Callers
+from mainstay.access.tiers import Tiers
 from mainstay.config import Config, load_config, parse_size
 from mainstay.db.engine import Database
 from mainstay.db.origins import Origin, load_origins, save_origins
@@ -30,7 +33,9 @@ from mainstay.gateway.passing import Passing
 from mainstay.gateway.record import Recorder
 from mainstay.gateway.render import Renderings
 from mainstay.gateway.supply import Supply
+from mainstay.gateway.turns import Turns
 from mainstay.gateway.upkeep import Upkeep
+from mainstay.gateway.visitors import Visitors
 from mainstay.intercept.receipt import Totals
 from mainstay.model import Artifact
 from mainstay.store.absences import Absences
@@ -48,6 +53,7 @@ from mainstay.upstream.documents import Asked, Documents
 from mainstay.upstream.parser import Parser
 from mainstay.upstream.registry import Registry, Upstream
 from mainstay.upstream.takedowns import Takedowns
+from mainstay.usage.ledger import Ledger
 
 BOOT_VARIABLE = "MAINSTAY_BOOT"
 METRICS_FOLDER = "metrics"
@@ -69,6 +75,7 @@ class Gateway:
         self._shared = Shared(folder / "shared.bin")
         self.metrics = Metrics()
         self._access = AccessLog(folder / "access.jsonl") if config.log.access else None
+        self._ledger = Ledger(folder) if config.usage.ledger else None
         self._parser = Parser()
         self._workers = workers
         self._trusted = trusted
@@ -79,7 +86,10 @@ class Gateway:
 
     def _compose(self, folder: Path) -> Application:
         config, registry = self.config, self.registry
-        self.asker = Asker(HttpClient(config.fetch, self._trusted), self._shared, self.metrics, self._workers)
+        recorder = Recorder(self.metrics, self._access, self._ledger)
+        client = HttpClient(config.fetch, self._trusted)
+        turns = Turns(Tiers(config), Balances(folder / "balances.bin"), self._workers)
+        self.asker = Asker(client, self._shared, self.metrics, turns, recorder.record_late)
         self._takedowns = Takedowns(self.database, self._shared)
         self.documents = Documents(
             config,
@@ -91,7 +101,10 @@ class Gateway:
             self.metrics,
             on_bases=self.learn,
         )
-        self._upkeep = Upkeep(config, registry, self.store, self.database, self.metrics, self.asker, self._workers)
+        callers = Callers(self.database, self._shared, folder / "usage")
+        self._upkeep = Upkeep(
+            config, registry, self.store, self.database, self.metrics, self.asker, self._workers, callers.refresh
+        )
         self._artifacts = Artifacts(
             config, self.store, self.database, self.asker, self._shared, make_room=self._upkeep.make_room
         )
@@ -111,9 +124,11 @@ class Gateway:
         passing = Passing(registry, self.asker, parse_size(config.server.max_body))
         handler = Handler(ecosystems(), supply, renderings, files, passing)
         bases = Bases(config.public_url, config.server.trusted_proxies, listen_url(config))
-        recorder = Recorder(self.metrics, self._access)
+        visitors = Visitors(callers)
         pages = Pages(self._readiness, self._metrics_page, self._upstreams_page)
-        return Application(handler, pages, bases, recorder, self.store, self._shared, self.start, self.stop)
+        return Application(
+            handler, pages, bases, visitors, turns, recorder, self.store, self._shared, self.start, self.stop
+        )
 
     async def start(self) -> None:
         """Begin the background work."""
@@ -123,6 +138,8 @@ class Gateway:
         await self._parser.start()
         if self._access is not None:
             self._access.start(asyncio.get_running_loop())
+        if self._ledger is not None:
+            self._ledger.start(asyncio.get_running_loop())
         self._upkeep.start()
         self._ready = True
 
@@ -136,6 +153,8 @@ class Gateway:
         await self.asker.close()
         if self._access is not None:
             await self._access.close()
+        if self._ledger is not None:
+            await self._ledger.close()
         await self._upkeep.touch()
         self.metrics.flush()
         await asyncio.to_thread(self.database.close)

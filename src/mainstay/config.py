@@ -10,7 +10,8 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 _PLAIN_VARIABLES = {"MAINSTAY_DATA": "data", "MAINSTAY_PUBLIC_URL": "public_url"}
+WINDOWS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?\s*")
 _UNIT = {None: 1, "B": 1} | {
     name: base**power
@@ -99,6 +101,16 @@ class Log(Section, frozen=True):
     """Whether each reply leaves a JSON line in `access.jsonl` of the data folder."""
 
 
+class Usage(Section, frozen=True):
+    """The ledger: who used what."""
+
+    ledger: bool = True
+    """Whether each reply leaves an event in the ledger, which `mainstay usage` reads. No address and no user agent is
+    in it."""
+    keep_days: Count = 400
+    """Days, counted in UTC, after which events are removed."""
+
+
 class UpstreamSetting(Section, frozen=True):
     """One registry of an ecosystem."""
 
@@ -127,6 +139,27 @@ class EcosystemSetting(Section, frozen=True):
     """An address, or a list of upstreams in the order in which they are asked; empty: found on this machine."""
 
 
+class TierSetting(Section, frozen=True):
+    """What each consumer of a tier may use. Tier `free` is that of everybody who has no other; it need not be set."""
+
+    charge: str = "upstream"
+    """upstream: what the store answers is never counted or refused; all: every reply counts."""
+    requests: str | tuple[str, ...] = ()
+    """As "600/minute", in a second, minute, hour or day; or a list of such limits, one for each of these times."""
+    bytes: str | tuple[str, ...] = ()
+    """As "10 GB/day", in the same way. Charged when a reply has ended; the next waits for what was too much."""
+    concurrency: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Most fetches from one registry at a time, shared out among the workers, at least one each; 0: no limit."""
+    weight: Annotated[float, msgspec.Meta(ge=0.01, le=100)] = 1
+    """Share of the queue for a registry, against the weights of others that wait there."""
+    priority: str = "client"
+    """interactive, ci or bulk, which come in this order in that queue; client: by what each says of itself."""
+    max_wait_s: Seconds = 10
+    """Longest time that a request over a limit is held back; one that would wait longer is refused with 429."""
+    mode: str = "evaluate"
+    """evaluate: limits are only recorded; enforce: they hold; off: they are not even counted."""
+
+
 class Config(Section, frozen=True):
     """The whole of mainstay.toml."""
 
@@ -139,6 +172,8 @@ class Config(Section, frozen=True):
     cache: Cache = msgspec.field(default_factory=Cache)
     fetch: Fetch = msgspec.field(default_factory=Fetch)
     log: Log = msgspec.field(default_factory=Log)
+    usage: Usage = msgspec.field(default_factory=Usage)
+    tiers: dict[str, TierSetting] = msgspec.field(default_factory=dict)
     ecosystems: dict[str, EcosystemSetting] = msgspec.field(default_factory=dict)
 
     @property
@@ -154,10 +189,13 @@ class Config(Section, frozen=True):
             raise ConfigError(f"data = {self.data!r}: {error}", hint="Name another folder with --data.") from None
 
 
+_NAMED: dict[str, type[Section]] = {"tiers": TierSetting, "ecosystems": EcosystemSetting}
+"""Tables whose entries have names of the user's own."""
+
+
 def default_data_path(environ: Mapping[str, str]) -> Path:
     """The user's data folder for Mainstay (XDG Base Directory specification)."""
-    base = environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "mainstay"
+    return Path(environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "mainstay"
 
 
 def parse_size(text: str) -> int:
@@ -172,6 +210,22 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNIT[match[2]])
 
 
+def parse_rates(given: str | tuple[str, ...], parse: Callable[[str], int]) -> tuple[tuple[int, int], ...]:
+    """Limits such as "600/minute" as (quantity, seconds), the shortest time first. `parse` reads a quantity.
+
+    Raises:
+        ValueError: not one, or two for one time.
+    """
+    found: dict[int, int] = {}
+    for text in (given,) if isinstance(given, str) else given:
+        quantity, _, window = text.partition("/")
+        window_s = WINDOWS_S.get(window.strip(), 0)
+        if not window_s or window_s in found or not 0 < (count := parse(quantity)) < 10**15:
+            raise ValueError(f"{text!r}: a quantity above 0, / and second, minute, hour or day, each at most once")
+        found[window_s] = count
+    return tuple((count, window_s) for window_s, count in sorted(found.items()))
+
+
 def load_config(
     path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any], known_ecosystems: tuple[str, ...]
 ) -> Config:
@@ -180,18 +234,10 @@ def load_config(
     Raises:
         ConfigError: with the key, its value and what is allowed.
     """
-    tree: dict[str, Any] = {}
-    where = "the settings"
-    if path is not None:
-        where = str(path)
-        tree = _read(path)
-    tree = _merge(tree, _from_environ(environ))
-    tree = _merge(tree, flags)
+    where = str(path or "the settings")
+    tree = _merge(_merge(_read(path) if path else {}, _from_environ(environ)), flags)
     _refuse_unknown(Config, tree, "", where)
-    try:
-        config = msgspec.convert(tree, Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise _readable(error, tree, where) from None
+    config: Config = _convert(Config, tree, "", where)
     _check(config, known_ecosystems)
     return config
 
@@ -248,9 +294,10 @@ def _refuse_unknown(kind: Any, tree: Any, prefix: str, where: str) -> None:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"Did you mean {prefix}{near[0]}?" if near else f"Allowed here: {', '.join(fields)}."
             raise ConfigError(f"{where}: unknown setting {prefix}{key}.", hint=hint)
-        if key == "ecosystems" and kind is Config and isinstance(value, Mapping):
+        if kind is Config and key in _NAMED and isinstance(value, Mapping):
             for name, entry in value.items():
-                _refuse_unknown(EcosystemSetting, entry, f"ecosystems.{name}.", where)
+                _refuse_unknown(_NAMED[key], entry, f"{key}.{name}.", where)
+                _convert(_NAMED[key], entry, f"{key}.{name}", where)
         elif key == "upstream" and isinstance(value, list):
             for number, entry in enumerate(value):
                 _refuse_unknown(UpstreamSetting, entry, f"{prefix}upstream[{number}].", where)
@@ -258,25 +305,23 @@ def _refuse_unknown(kind: Any, tree: Any, prefix: str, where: str) -> None:
             _refuse_unknown(fields[key], value, f"{prefix}{key}.", where)
 
 
-def _readable(error: msgspec.ValidationError, tree: Mapping[str, Any], where: str) -> ConfigError:
-    text, _, at = str(error).partition(" - at `$.")
-    key = at.rstrip("`")
-    value: Any = tree
-    for part in re.findall(r"[^.\[\]]+", key):
-        if part == "...":
-            return ConfigError(f"{where}: {key}: {text}.")
-        value = (
-            value.get(part) if isinstance(value, Mapping) else value[int(part)] if isinstance(value, list) else value
-        )
-    return ConfigError(f"{where}: {key} = {value!r} is not allowed: {text}.")
+def _convert(kind: type[Section], tree: Any, prefix: str, where: str) -> Any:
+    try:
+        return msgspec.convert(tree, kind, strict=False)
+    except msgspec.ValidationError as error:
+        text, _, at = str(error).partition(" - at `$")
+        key = at.strip(".`")
+        value = tree
+        for part in re.findall(r"[^.\[\]]+", key):
+            value = value.get(part) if isinstance(value, Mapping) else value[int(part)]
+        raise ConfigError(f"{where}: {f'{prefix}.{key}'.strip('.')} = {value!r} is not allowed: {text}.") from None
 
 
 def _check(config: Config, known: tuple[str, ...]) -> None:
     for key in ("size", "max_document", "max_artifact", "document_memory"):
-        _check_size(f"cache.{key}", getattr(config.cache, key))
-    _check_size("server.max_body", config.server.max_body)
-    if config.log.level not in ("debug", "info", "warning", "error"):
-        raise ConfigError(f"log.level = {config.log.level!r} is not allowed: one of debug, info, warning, error.")
+        _check_parses(f"cache.{key}", getattr(config.cache, key), parse_size)
+    _check_parses("server.max_body", config.server.max_body, parse_size)
+    _check_word("log.level", config.log.level, "debug info warning error")
     if config.public_url:
         _check_url("public_url", config.public_url)
     if not config.server.host:
@@ -286,6 +331,8 @@ def _check(config: Config, known: tuple[str, ...]) -> None:
     if config.server.workers < 0:
         raise ConfigError(f"server.workers = {config.server.workers} is not allowed: 0 (one per core) or more.")
     _check_networks(config.server.trusted_proxies)
+    for name, tier in config.tiers.items():
+        _check_tier(f"tiers.{name}", name, tier)
     for name, setting in config.ecosystems.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -300,16 +347,29 @@ def _check(config: Config, known: tuple[str, ...]) -> None:
                 _check_upstream(f"ecosystems.{name}.upstream[{number}]", entry)
 
 
-def _check_size(key: str, text: str) -> None:
+def _check_parses(key: str, value: Any, parse: Callable[[Any], object]) -> None:
     try:
-        parse_size(text)
+        parse(value)
     except ValueError as error:
-        raise ConfigError(f"{key} = {text!r} is not allowed: {error}.") from None
+        raise ConfigError(f"{key} = {value!r} is not allowed: {error}.") from None
+
+
+def _check_word(key: str, word: str, allowed: str) -> None:
+    if word not in allowed.split():
+        raise ConfigError(f"{key} = {word!r} is not allowed: one of {', '.join(allowed.split())}.")
+
+
+def _check_tier(key: str, name: str, tier: TierSetting) -> None:
+    if re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name) is None:
+        raise ConfigError(f"{key}: {name!r} is not allowed: at most 40 letters, digits and -, in lower case.")
+    _check_word(f"{key}.charge", tier.charge, "upstream all")
+    _check_word(f"{key}.mode", tier.mode, "evaluate enforce off")
+    _check_word(f"{key}.priority", tier.priority, "client interactive ci bulk")
+    _check_parses(f"{key}.requests", tier.requests, lambda given: parse_rates(given, int))
+    _check_parses(f"{key}.bytes", tier.bytes, lambda given: parse_rates(given, parse_size))
 
 
 def _check_networks(networks: tuple[str, ...]) -> None:
-    from ipaddress import ip_network
-
     for text in networks:
         try:
             ip_network(text, strict=False)

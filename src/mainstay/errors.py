@@ -5,6 +5,7 @@
     ├─ RequestError                     400
     │  ├─ NotFound                      404   no such path, project, release or file
     │  ├─ AuthorizationRequired         401   upstream wants credentials that the caller did not give
+    │  │  └─ UnknownToken               401   a token of ours that is not in force
     │  ├─ MethodRefused                 405   writes, for now
     │  ├─ NotAcceptable                 406   no representation that the client accepts
     │  └─ BodyTooLarge                  413
@@ -12,10 +13,13 @@
     ├─ UpstreamError                    502   expected: logged as a warning
     │  ├─ UpstreamTimeout               504
     │  ├─ UpstreamUnavailable           503   breaker open, budget spent, unreachable, none configured
+    │  │  └─ QuotaExceeded              429   the caller's tier does not allow to ask for more now
     │  ├─ UpstreamRefused               502   upstream answered, but not with the thing
     │  ├─ UnsupportedDocument           502   does not parse as the protocol says
     │  └─ TooLarge                      502   over a cap
     ├─ IntegrityError                   502   bytes do not match their digest; always logged as an error
+    ├─ EngineFailed                     500  exit 3   what computes answers about usage gave up
+    │  └─ EngineMissing                 500  exit 3   it is not installed here, or does not answer
     └─ StoreError                       500
        ├─ StoreFull                     507
        └─ DataFolderError               500  exit 3   unusable, or of another version
@@ -77,6 +81,16 @@ class AuthorizationRequired(RequestError):
         self.challenge = challenge
 
 
+class UnknownToken(AuthorizationRequired):
+    """A token of ours that is not in force: mistyped, never given out, or revoked. Its message says which."""
+
+    fallback_hint = "Ask for another one: mainstay consumer token NAME prints it."
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        # RFC 6750, section 3.1: for a token that is malformed, revoked or otherwise invalid.
+        super().__init__(message, hint=hint, challenge='Bearer realm="mainstay", error="invalid_token"')
+
+
 class MethodRefused(RequestError):
     """A write, or a method that the path does not have."""
 
@@ -122,6 +136,26 @@ class UpstreamUnavailable(UpstreamError):
     status = 503
 
 
+class QuotaExceeded(UpstreamUnavailable):
+    """The caller has used what its tier allows it, and would have to wait for longer than is sensible. What is stored
+    is served all the same. `headers` tell the client of its limits; `violated` names those that it is over."""
+
+    status = 429
+    level = "info"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_s: float | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        violated: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s)
+        self.headers, self.violated = headers, violated
+
+
 class UpstreamRefused(UpstreamError):
     """Upstream answered with a status that is not the thing asked for."""
 
@@ -143,6 +177,14 @@ class IntegrityError(MainstayError):
 
     status = 502
     level = "error"
+
+
+class EngineFailed(MainstayError):
+    """What computes answers about usage gave up."""
+
+
+class EngineMissing(EngineFailed):
+    """What computes answers about usage is not installed here, or does not answer."""
 
 
 class StoreError(MainstayError):

@@ -38,6 +38,11 @@ def rows(heading: str) -> dict[str, list[str]]:
     }
 
 
+def imported() -> dict[str, list[str]]:
+    """The rows of what the program may import."""
+    return rows("What runs") | rows("What runs where it is asked for")
+
+
 def direct(*requirements: str) -> set[str]:
     """The names in requirement lines."""
     return {canonicalize_name(Requirement(line).name) for line in requirements}
@@ -45,9 +50,11 @@ def direct(*requirements: str) -> set[str]:
 
 def test_every_dependency_has_a_row():
     """docs/dependencies.md has licence, place and reason of each direct dependency, and of nothing else."""
-    wanted = direct(*tomllib.loads(page("pyproject.toml"))["project"]["dependencies"])
-    assert set(rows("What runs")) == wanted
-    assert all(len(cells) == 3 and all(cells) for cells in rows("What runs").values())
+    project = tomllib.loads(page("pyproject.toml"))["project"]
+    assert set(rows("What runs")) == direct(*project["dependencies"])
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    assert set(rows("What runs where it is asked for")) == direct(*extras)
+    assert all(len(cells) == 3 and all(cells) for cells in imported().values())
 
 
 def test_every_development_dependency_has_a_row():
@@ -61,7 +68,7 @@ def test_every_development_dependency_has_a_row():
 def test_a_dependency_is_imported_where_its_row_says():
     """Each file that imports a package is in its row, and each place in its row imports it."""
     wrong = []
-    for package, (_, cell, _) in rows("What runs").items():
+    for package, (_, cell, _) in imported().items():
         places = re.findall(r"`([^`]+)`", cell)
         found = importers().get(package, set())
         strays = [name for name in found if not any(covers(place, name) for place in places)]
@@ -73,7 +80,7 @@ def test_a_dependency_is_imported_where_its_row_says():
 
 def test_nothing_is_imported_that_is_not_a_dependency():
     """A package that comes along with another may go with it: what is imported is asked for."""
-    assert set(importers()) <= set(rows("What runs"))
+    assert set(importers()) <= set(imported())
 
 
 def covers(place: str, name: str) -> bool:

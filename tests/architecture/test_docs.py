@@ -45,21 +45,26 @@ def generator() -> ModuleType:
 
 
 @cache
-def flags(name: str) -> frozenset[str]:
-    """What a command of the program takes."""
+def flags(name: str, rest: str) -> frozenset[str]:
+    """What a command of the program takes; of a group, what the command takes that `rest` begins with."""
     from mainstay.cli import app
 
     command = typer.main.get_command(app).commands[name]
+    command = getattr(command, "commands", {}).get(next(iter(rest.split()), ""), command)
     return frozenset(flag for parameter in command.params for flag in parameter.opts) | {"--help"}
 
 
 @cache
 def commands() -> dict[str, bool]:
-    """The program's commands, and whether each is shown in its help."""
+    """The program's commands, those of a group by both words, and whether each is shown in its help."""
     from mainstay.cli import app
 
-    group = typer.main.get_command(app)
-    return {name: not command.hidden for name, command in group.commands.items()}
+    shown = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        shown[name] = not command.hidden
+        below = getattr(command, "commands", {})
+        shown |= {f"{name} {part}": shown[name] and not entry.hidden for part, entry in below.items()}
+    return shown
 
 
 def code(text: str) -> list[str]:
@@ -90,19 +95,29 @@ def test_every_documented_command_exists():
     named = {(name, word) for name, text in pages() for part in code(text) for word in COMMAND.findall(part)}
     assert named
     assert not {f"{name}: mainstay {word}" for name, word in named if word not in commands()}
+    groups = {name.partition(" ")[0] for name in commands() if " " in name}
+    below = {
+        (name, f"{match[1]} {word}")
+        for name, text in pages()
+        for part in code(text)
+        for match in COMMAND_LINE.finditer(part)
+        for word in re.findall(r"^ ([a-z]+)\b", match[2])
+        if match[1] in groups
+    }
+    assert not [entry for entry in below if entry[1] not in commands()]
 
 
 def test_every_documented_flag_exists():
     """No page tells to give a command a flag that it does not have; what stands after -- is somebody else's."""
     given = [
-        (name, match[1], flag)
+        (name, match[1], match[2], flag)
         for name, text in pages()
         for part in code(text)
         for match in COMMAND_LINE.finditer(part)
         for flag in FLAG.findall(match[2].partition(" -- ")[0])
     ]
     assert given
-    assert not [entry for entry in given if entry[2] not in flags(entry[1])]
+    assert not [entry for entry in given if entry[3] not in flags(entry[1], entry[2])]
 
 
 def test_every_configuration_in_the_pages_is_accepted():

@@ -7,12 +7,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from mainstay.access.balances import Balances
+from mainstay.access.identity import Callers
+from mainstay.access.tiers import Tiers
+from mainstay.config import Config
+from mainstay.db.engine import Database
 from mainstay.errors import UpstreamError
 from mainstay.gateway.asgi import Application
 from mainstay.gateway.call import Bases, Call
 from mainstay.gateway.pages import Pages
 from mainstay.gateway.record import Recorder
 from mainstay.gateway.reply import Bytes, Note, Reply, Streamed
+from mainstay.gateway.turns import Turns
+from mainstay.gateway.visitors import Visitors
 from mainstay.store.local import LocalStore
 from mainstay.store.shared import Shared
 from mainstay.telemetry.metrics import Metrics
@@ -48,7 +55,9 @@ def make() -> Application:
     """The application, on a data folder of its own."""
     folder = Path(tempfile.mkdtemp())
     handler: Any = Breaking()
-    recorder = Recorder(Metrics(), None)
+    recorder = Recorder(Metrics(), None, None)
     bases = Bases("", (), "http://127.0.0.1")
     store, shared = LocalStore(folder), Shared(folder / "shared.bin")
-    return Application(handler, Pages(_page, _page, _page), bases, recorder, store, shared)
+    visitors = Visitors(Callers(Database.open(folder), shared, folder))
+    turns = Turns(Tiers(Config()), Balances(folder / "balances.bin"), 1)
+    return Application(handler, Pages(_page, _page, _page), bases, visitors, turns, recorder, store, shared)

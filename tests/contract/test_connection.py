@@ -80,7 +80,7 @@ def test_the_short_way_writes_the_same_line_and_counts(stand: Stand, paths: list
     wait_until(lambda: len(lines()) >= 50, "the access log")
     kinds = {tuple((key, line[key]) for key in line if key not in ("time", "ms")) for line in lines()}
     assert len(kinds) == 1, "one differs from another"
-    assert {("client", "127.0.0.1"), ("bytes", len(FILE)), ("method", "GET"), ("status", 200)} <= set(kinds.pop())
+    assert {("consumer", "local"), ("bytes", len(FILE)), ("method", "GET"), ("status", 200)} <= set(kinds.pop())
 
 
 def test_each_reply_has_the_date_of_its_moment(stand: Stand, paths: list[str], wire: Wire) -> None:

@@ -132,6 +132,6 @@ def test_the_access_log_says_of_each_reply_what_it_was(upstream: Upstream, serve
     assert Counter(line["outcome"] for line in about if line["path"] == PACKUMENT)["miss"] == 1
     assert [line["bytes"] for line in about if line["path"] == FILE] == [len(RIGHT)] * 2
     for line in about:
-        assert line["client"] == "127.0.0.1" and line["ms"] >= 0 and line["time"] > 1_700_000_000
+        assert line["consumer"] == "local" and line["ms"] >= 0 and line["time"] > 1_700_000_000
     raw = (gateway.data / "access.jsonl").read_text()
     assert "hunter2" not in raw and "aHVudGVyMg" not in raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -184,7 +185,8 @@ def test_wrong_use_is_2_with_words(run, arguments, words):
 def test_a_shared_gateway_is_named_by_variables_and_does_the_same(run, registry, serve: Serve, receipt, home, mode):
     """MAINSTAY_URL and MAINSTAY_TOKEN: the same bytes and, warm, the same receipt as of a gateway of one's own."""
     gateway = serve(pypi=registry.simple_url)
-    shared = {"MAINSTAY_URL": gateway.url, "MAINSTAY_TOKEN": "t0ken-of-the-run"}
+    token = json.loads(gateway.run("consumer", "add", "the-run", "--json").stdout)["token"]
+    shared = {"MAINSTAY_URL": gateway.url, "MAINSTAY_TOKEN": token}
     command = (*mode, "--", *CURL, *zip_output(addresses(registry)))
     for _ in range(2):
         through = run(*command, extra=shared)
@@ -194,7 +196,9 @@ def test_a_shared_gateway_is_named_by_variables_and_does_the_same(run, registry,
     assert len(registry.seen()) == 2
     own = [run(*command, pypi=registry.simple_url) for _ in range(2)]
     assert receipt(through)[:4] == receipt(own[1])[:4]
-    assert b"t0ken" not in through.stdout + through.stderr
+    assert token.encode() not in through.stdout + through.stderr
+    wait_until(lambda: len(gateway.access_lines()) >= 6, "the access log")
+    assert {line["consumer"] for line in gateway.access_lines() if line.get("ecosystem")} == {"the-run"}
 
 
 def zip_output(urls: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from architecture.tree import ROOT
 from doubles.gateway import clean_environ
 from mainstay import config as config_module
-from mainstay.config import Config, Section, default_data_path, load_config, parse_size
+from mainstay.config import Config, Section, default_data_path, load_config, parse_rates, parse_size
 from mainstay.ecosystems import ecosystems
 from mainstay.errors import ConfigError
 
@@ -94,6 +94,7 @@ def test_an_ecosystem_can_be_set_by_one_variable(tmp_path: Path) -> None:
         ),
         ("[ecosystems.pypii]\nupstream = 'http://a.example'", ["ecosystems.pypii", "Did you mean ecosystems.pypi?"]),
         ("[ecosystems.zzz]\nupstream = 'http://a.example'", ["ecosystems.zzz", "Allowed:", "pypi"]),
+        ("[tiers.gold]\nrequest = '1/day'", ["tiers.gold.request", "Did you mean tiers.gold.requests?"]),
     ],
 )
 def test_an_unknown_key_is_named_with_its_nearest_neighbour(text: str, words: list[str], tmp_path: Path) -> None:
@@ -136,12 +137,58 @@ def test_an_unknown_key_is_named_with_its_nearest_neighbour(text: str, words: li
         ("[ecosystems.pypi]\nupstream = 5", ["ecosystems", "upstream", "str"]),
         ("[ecosystems]\npypi = 5", ["ecosystems", "object"]),
         ("ecosystems = 5", ["ecosystems", "5", "object"]),
+        ("tiers = 5", ["tiers", "5", "object"]),
+        ("[tiers]\ngold = 5", ["tiers.gold = 5", "object"]),
+        ("[tiers.free]\n[tiers.gold]\nweight = 'x'", ["tiers.gold.weight", "'x'", "float"]),
+        ("[tiers.gold]\nweight = 0", ["tiers.gold.weight", "0", ">= 0.01"]),
+        ("[tiers.gold]\nweight = nan", ["tiers.gold.weight", "nan"]),
+        ("[tiers.gold]\nconcurrency = -1", ["tiers.gold.concurrency", "-1", ">= 0"]),
+        ("[tiers.gold]\nmax_wait_s = -1", ["tiers.gold.max_wait_s", "-1", ">= 0"]),
+        ("[tiers.gold]\ncharge = 'none'", ["tiers.gold.charge", "'none'", "upstream, all"]),
+        ("[tiers.gold]\nmode = 'on'", ["tiers.gold.mode", "'on'", "evaluate, enforce, off"]),
+        ("[tiers.gold]\npriority = 'high'", ["tiers.gold.priority", "'high'", "client, interactive, ci, bulk"]),
+        ("[tiers.gold]\nrequests = '600'", ["tiers.gold.requests", "'600'", "second, minute, hour or day"]),
+        ("[tiers.gold]\nrequests = '600/week'", ["tiers.gold.requests", "'600/week'", "second, minute, hour or day"]),
+        ("[tiers.gold]\nrequests = '0/day'", ["tiers.gold.requests", "'0/day'", "above 0"]),
+        ("[tiers.gold]\nrequests = '-1/day'", ["tiers.gold.requests", "'-1/day'"]),
+        ("[tiers.gold]\nrequests = '1.5/day'", ["tiers.gold.requests", "1.5"]),
+        ("[tiers.gold]\nrequests = '1e9/day'", ["tiers.gold.requests", "1e9"]),
+        ("[tiers.gold]\nrequests = ''", ["tiers.gold.requests", "''"]),
+        ("[tiers.gold]\nrequests = ['1/day', '2/day']", ["tiers.gold.requests", "'2/day'", "at most once"]),
+        ("[tiers.gold]\nrequests = [5]", ["tiers.gold.requests", "5", "str"]),
+        ("[tiers.gold]\nbytes = '10/day/day'", ["tiers.gold.bytes", "10/day/day"]),
+        ("[tiers.gold]\nbytes = '10 stone/day'", ["tiers.gold.bytes", "stone", "GiB"]),
+        ("[tiers.Gold]\nweight = 1", ["tiers.Gold", "lower case"]),
+        ("[tiers.'']\nweight = 1", ["tiers.", "lower case"]),
+        (f"[tiers.{'a' * 41}]\nweight = 1", ["tiers.aaa", "40"]),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(text: str, words: list[str], tmp_path: Path) -> None:
     """So that it can be put right without the manual."""
     told = refused(tmp_path, text)
     assert all(word in told for word in words), told
+
+
+def test_a_tier_can_be_set_by_variables(tmp_path: Path) -> None:
+    """As containers do; numbers are read as such."""
+    environ = {"MAINSTAY_TIERS__FREE__REQUESTS": "600/minute", "MAINSTAY_TIERS__FREE__WEIGHT": "2"}
+    free = load(tmp_path, "[tiers.free]\nmode = 'enforce'", environ).tiers["free"]
+    assert (free.requests, free.weight, free.mode) == ("600/minute", 2.0, "enforce")
+
+
+@pytest.mark.parametrize(
+    ("given", "rates"),
+    [
+        ("600/minute", ((600, 60),)),
+        ((" 7 / hour ", "5/second"), ((5, 1), (7, 3600))),
+        ((), ()),
+    ],
+)
+def test_rates_are_read_with_the_shortest_time_first(
+    given: str | tuple[str, ...], rates: tuple[tuple[int, int], ...]
+) -> None:
+    """One, several or none."""
+    assert parse_rates(given, int) == rates
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import sys
 import typer
 
 from mainstay import __version__
+from mainstay.cli.consumer import consumer
 from mainstay.cli.doctor import doctor
 from mainstay.cli.run import CONTEXT_SETTINGS, run
 from mainstay.cli.serve import serve
 from mainstay.cli.setup import setup
 from mainstay.cli.unblock import unblock
+from mainstay.cli.usage import usage
 from mainstay.errors import MainstayError
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ app.command(context_settings=CONTEXT_SETTINGS)(run)
 app.command()(serve)
 app.command()(setup)
 app.command()(unblock)
+app.add_typer(consumer, name="consumer")
+app.add_typer(usage, name="usage")
 
 
 @app.callback(invoke_without_command=True)

@@ -49,7 +49,7 @@ def find_notes(environ: Mapping[str, str]) -> list[str]:
     """What a person should know beside the outcomes."""
     if not environ.get("MAINSTAY_TOKEN"):
         return []
-    return ["MAINSTAY_TOKEN is not written: clients would send it as a credential for the registry, which gets it then"]
+    return ["MAINSTAY_TOKEN is not written, as it is a secret: docs/consumers.md has the line for each client"]
 
 
 def _set_up(name: str, file: ClientFile, url: str, machine: Machine, disk: Disk, show: bool) -> Outcome:

@@ -99,3 +99,45 @@ origin = Table(
     Column("role", Text, nullable=False),
     Column("learned_at", Double, nullable=False),
 )
+
+consumer = Table(
+    "consumer",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("tier", Text, nullable=False),
+    Column("networks", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("consumer", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("revoked_at", Double),
+    Index("token_consumer", "consumer"),
+)
+
+ledger_file = Table(
+    "ledger_file",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("day", Text, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sources", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("ledger_file_day", "day"),
+)
+
+ledger_loss = Table(
+    "ledger_loss",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("events", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)

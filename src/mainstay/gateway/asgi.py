@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any, assert_never
 
+from mainstay.access.tokens import TOKEN_PATH, TOKEN_PREFIX, split_path
 from mainstay.errors import MainstayError, MethodRefused, RequestError
 from mainstay.gateway.call import ORIGIN_KEY, Bases, Call
 from mainstay.gateway.conditional import matches
 from mainstay.gateway.handle import Handler
-from mainstay.gateway.hot import BODY_BYTES, Hot, HotReplies, Key, RawHeaders, Ready
+from mainstay.gateway.hot import BODY_BYTES, Hot, HotReplies, KeptFile, Key, RawHeaders, Ready
 from mainstay.gateway.pages import Pages
-from mainstay.gateway.record import Recorder
+from mainstay.gateway.record import UNKNOWN, Recorder, Visit
 from mainstay.gateway.refuse import refusal
 from mainstay.gateway.reply import Bytes, Filling, Headers, Note, Reply, StoredFile, Streamed
 from mainstay.gateway.sending import Gone, Sender, read_whole
+from mainstay.gateway.turns import Payer, Turns
+from mainstay.gateway.visitors import Visitor, Visitors
 from mainstay.store.local import LocalStore
 from mainstay.store.shared import Shared
 from mainstay.telemetry.log import get_logger
+from mainstay.upstream.cost import open_cost
+from mainstay.usage.event import Client
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,7 +36,9 @@ HEADER_BYTES = 64 * 1024
 REQUEST_KEY = "mainstay.request"
 """ASGI scope key set by a connection that can answer the same bytes by itself the next time: the request as it came."""
 _FORWARDED = {b"forwarded", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
-_LONG_WAY = frozenset({b"authorization", b"range", *_FORWARDED})
+_LONG_WAY = frozenset({b"range", *_FORWARDED})
+_FOR = b"x-forwarded-for"
+_TOKEN_PATH = f"{TOKEN_PATH}{TOKEN_PREFIX}".encode()
 _NOT_IN_304 = ("content-length", "content-type", "content-range")
 _log = get_logger(__name__)
 
@@ -43,13 +51,16 @@ class Application:
         handler: Handler,
         pages: Pages,
         bases: Bases,
+        visitors: Visitors,
+        turns: Turns,
         recorder: Recorder,
         store: LocalStore,
         shared: Shared,
         on_start: Callable[[], Awaitable[None]] | None = None,
         on_stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._handler, self._pages, self._bases, self._recorder = handler, pages, bases, recorder
+        self._handler, self._pages, self._bases = handler, pages, bases
+        self._visitors, self._turns, self._recorder = visitors, turns, recorder
         self._store, self._shared = store, shared
         self._on_start, self._on_stop = on_start, on_stop
         self._hot = HotReplies()
@@ -66,7 +77,10 @@ class Application:
         started = time.perf_counter()
         found: dict[bytes, bytes] = {}
         key: Key = ()
+        path: bytes = scope["raw_path"]
         short_way = scope["method"] == "GET" and not scope["query_string"] and ORIGIN_KEY not in scope
+        if path.startswith(_TOKEN_PATH) or self._turns.counts_hits:
+            short_way = False
         for name, value in scope["headers"]:
             found[name] = value
             if name in _LONG_WAY:
@@ -74,15 +88,18 @@ class Application:
         if short_way:
             get = found.get
             key = (
-                scope["raw_path"],
+                path,
                 get(b"accept", b""),
                 get(b"accept-encoding", b""),
                 get(b"host", b""),
                 get(b"mainstay-links", b""),
             )
             entry = self._hot.get(key, self._shared.generation)
-            if entry is not None:
-                await self._send_hot(key, entry, get(b"if-none-match", b""), send, scope, started)
+            if entry is not None and (visitor := self._known(found)) is not None:
+                if entry.file is None:
+                    await self._send_hot(key, entry, found, visitor, send, scope, started)
+                else:
+                    await self._long_way(scope, found, receive, send, started, key, entry)
                 return
         await self._long_way(scope, found, receive, send, started, key)
 
@@ -95,20 +112,41 @@ class Application:
         is_in_force = entry.generation == self._shared.generation and entry.expires_at > time.monotonic()
         return ready if is_in_force else None
 
-    def sent(self, ready: Ready, client: str, started: float) -> None:
-        """Such an answer was given."""
-        entry = ready.entry
-        self._recorder.record_hit(entry.note, entry.cells, ready.status, len(ready.body), ready.path, client, started)
+    def sent(self, ready: Ready, address: str, started: float) -> None:
+        """Such an answer was given, to a client at that address."""
+        entry, visitor = ready.entry, ready.visitor
+        caller = visitor.caller or self._visitors.at(address)
+        self._recorder.record_hit(entry.note, entry.cells, ready, caller, visitor.client, started)
 
-    async def _send_hot(self, key: Key, entry: Hot, wanted: bytes, send: Send, scope: Scope, started: float) -> None:
+    def _known(self, found: dict[bytes, bytes]) -> Visitor | None:
+        """Who asks, where kept replies are for: not who shows a credential for upstream, or a token not in force."""
+        if not self._visitors.is_current:
+            return None
+        try:
+            visitor = self._visitors.visitor(_text(found))
+        except MainstayError:
+            return None
+        return None if visitor.authorization else visitor
+
+    async def _send_hot(
+        self,
+        key: Key,
+        entry: Hot,
+        found: dict[bytes, bytes],
+        visitor: Visitor,
+        send: Send,
+        scope: Scope,
+        started: float,
+    ) -> None:
         """The kept reply, or word that the client has it."""
-        ready = self._hot.answer(entry, wanted, scope["path"])
+        ready = self._hot.answer(entry, found.get(b"if-none-match", b""), scope["path"], visitor)
         headers = entry.headers if ready.status == 200 else entry.short_headers
         await send({"type": "http.response.start", "status": ready.status, "headers": headers})
         await send({"type": "http.response.body", "body": ready.body})
-        client = scope.get("client")
-        self.sent(ready, client[0] if client else "", started)
-        if (request := scope.get(REQUEST_KEY)) is not None:
+        peer = (scope.get("client") or ("", 0))[0]
+        self.sent(ready, self._bases.client(_text(found), peer) if _FOR in found else peer, started)
+        # Whose a forwarded request is depends on the connection that it comes by, which its bytes do not show.
+        if (request := scope.get(REQUEST_KEY)) is not None and _FOR not in found:
             self._hot.learn(key, request, ready)
 
     async def _long_way(
@@ -119,16 +157,28 @@ class Application:
         send: Send,
         started: float,
         key: Key,
+        kept: Hot | None = None,
     ) -> None:
         sender = Sender(receive, send)
         note = Note()
         call = self._call(scope, found, sender)
+        visit = Visit(call.method, call.path, UNKNOWN, Client(), open_cost(), started)
         try:
-            reply = await self._reply(call, note, found)
-            if key:
+            await self._visitors.current()
+            visit.caller = self._visitors.at(call.client)
+            visitor = self._visitors.visitor(call.headers, call.token)
+            visit.caller, visit.client = visitor.caller or visit.caller, visitor.client
+            visit.cost.payer = Payer(visit.caller, visit.client.kind)
+            await self._turns.admit_reply(visit.caller, visit.cost)
+            call = replace(call, authorization=visitor.authorization)
+            stored = self._kept_file(kept) if kept is not None else None
+            reply = stored or await self._reply(call, note, found)
+            if key and stored is None and not visitor.authorization:
                 reply = self._keep_hot(key, reply)
         except MainstayError as error:
-            reply = refusal(error, self._handler.ecosystem_of(call), note)
+            ecosystem = self._handler.ecosystem_of(call)
+            note.ecosystem = note.ecosystem or (ecosystem.id if ecosystem else "")
+            reply = refusal(error, ecosystem, note)
             if note.outcome != "missing":
                 self._say(error)
         except Gone:
@@ -136,7 +186,17 @@ class Application:
         except Exception as error:  # noqa: BLE001 - a defect is logged and answered, and takes no other request with it
             _log.exception("a request failed in a way that is a defect", path=call.raw_path[:200])
             reply = refusal(MainstayError(f"internal error: {type(error).__name__}."), None, note)
-        await self._send(call, reply, sender, scope, started)
+        await self._send(call, reply, sender, visit)
+
+    def _kept_file(self, kept: Hot) -> StoredFile | None:
+        """A large file whose place is known; None where it was evicted."""
+        file = kept.file
+        descriptor = self._store.open(file.digest) if file is not None else None
+        if file is None or descriptor is None:
+            return None
+        self._store.used.add(file.digest)
+        size = file.size_bytes
+        return StoredFile(200, list(file.headers), descriptor, 0, size, size, file.digest, replace(kept.note))
 
     async def _reply(self, call: Call, note: Note, found: dict[bytes, bytes]) -> Reply:
         if sum(len(name) + len(value) for name, value in found.items()) > HEADER_BYTES:
@@ -148,47 +208,58 @@ class Application:
         return await self._handler.answer(call, note)
 
     def _call(self, scope: Scope, found: dict[bytes, bytes], sender: Sender) -> Call:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in found.items()}
+        headers = _text(found)
         peer = (scope.get("client") or ("", 0))[0]
+        raw_path, token = scope["raw_path"].decode("latin-1").partition("?")[0], ""
+        if not scope.get(ORIGIN_KEY):
+            token, raw_path = split_path(raw_path)
         return Call(
             scope["method"],
-            scope["raw_path"].decode("latin-1").partition("?")[0],
+            raw_path,
             scope["query_string"].decode("latin-1"),
             headers,
             self._bases.base(scope["scheme"], headers, peer),
             self._bases.client(headers, peer),
             scope.get(ORIGIN_KEY, ""),
             sender.body(),
+            token,
         )
 
     def _keep_hot(self, key: Key, reply: Reply) -> Reply:
         """Keep what may be given again as it is; a small stored file is read into memory on this occasion."""
         if not isinstance(reply, Bytes | StoredFile) or reply.fresh_s <= 0 or reply.status != 200:
             return reply
-        if isinstance(reply, StoredFile):
-            if reply.length > BODY_BYTES:
-                return reply
-            reply = Bytes(200, reply.headers, read_whole(reply), reply.note, reply.fresh_s)
-        etag = next((value for name, value in reply.headers if name == "etag"), "")
         headers = [(n, "mainstay; hit" if n == "cache-status" else v) for n, v in reply.headers]
-        raw = _raw([*headers, ("content-length", str(len(reply.body)))])
+        file, body = None, b""
+        if isinstance(reply, Bytes):
+            body = reply.body
+        elif reply.length <= BODY_BYTES:
+            body = read_whole(reply)
+            reply = Bytes(200, reply.headers, body, reply.note, reply.fresh_s)
+        else:
+            file = KeptFile(reply.digest, reply.size_bytes, headers)
+        etag = next((value for name, value in headers if name == "etag"), "")
+        raw = _raw([*headers, ("content-length", str(len(body)))])
         short = [(name, value) for name, value in raw if name not in (b"content-length", b"content-type")]
         note = reply.note
-        kept = Note(note.ecosystem, note.kind, "hit", note.project, note.version, note.filename, note.upstream)
+        kept = Note(
+            note.ecosystem, note.kind, "hit", note.project, note.version, note.filename, note.digest, note.upstream
+        )
         entry = Hot(
             self._shared.generation,
             time.monotonic() + reply.fresh_s,
             etag.encode(),
             raw,
             short,
-            reply.body,
+            body,
             kept,
             self._recorder.cells(kept),
+            file=file,
         )
         self._hot.keep(key, entry)
         return reply
 
-    async def _send(self, call: Call, reply: Reply, sender: Sender, scope: Scope, started: float) -> None:
+    async def _send(self, call: Call, reply: Reply, sender: Sender, visit: Visit) -> None:
         status, sent = reply.status, 0
         try:
             etag = next((value for name, value in reply.headers if name == "etag"), "")
@@ -219,7 +290,10 @@ class Application:
             self._recorder.refused(reply.note, name)
             raise
         finally:
-            self._recorder.record(reply.note, reply.note.outcome, status, sent, scope, started)
+            if isinstance(reply, Filling):
+                reply.note.digest = reply.fill.digest
+            self._turns.charge_reply(visit.caller, sent)
+            self._recorder.record(reply.note, status, sent, visit)
 
     def _say(self, error: MainstayError) -> None:
         if len(self.refusals) < 20:
@@ -237,6 +311,10 @@ class Application:
                     await self._on_stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _text(found: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in found.items()}
 
 
 async def _send_body(reply: Reply, sender: Sender) -> int:

@@ -9,8 +9,12 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote
 
+from mainstay.access.tokens import TOKEN_LENGTH, TOKEN_PATH, TOKEN_PREFIX
+
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
+STAND_IN = TOKEN_PREFIX + "0" * (TOKEN_LENGTH - len(TOKEN_PREFIX))
+"""What stands for a client's token in documents that are kept."""
 ORIGIN_KEY = "mainstay.origin"
 """ASGI scope key set by `run`: the registry's own origin that the client asked, links to be left as they are."""
 
@@ -28,6 +32,10 @@ class Call:
     client: str = ""
     origin: str = ""
     body: AsyncIterator[bytes] | None = field(default=None, repr=False)
+    token: str = field(default="", repr=False)
+    """The token of ours that stood in the path, which `raw_path` is without."""
+    authorization: str = field(default="", repr=False)
+    """The client's own credential for upstream, never logged."""
 
     @property
     def path(self) -> str:
@@ -35,9 +43,9 @@ class Call:
         return unquote(self.raw_path)
 
     @property
-    def authorization(self) -> str:
-        """The client's own credential, never logged."""
-        return self.headers.get("authorization", "")
+    def prefix(self) -> str:
+        """What stands before every path of the gateway in this client's addresses, a stand-in in the token's place."""
+        return f"{TOKEN_PATH}{STAND_IN}" if self.token else ""
 
     @property
     def verbatim(self) -> bool:

@@ -81,6 +81,7 @@ class FileReplies:
         if descriptor is None:
             return None
         note.outcome, note.upstream, note.version = how, stored.upstream, stored.version
+        note.digest = stored.digest
         etag = f'"{stored.digest.removeprefix("sha256:")}"'
         headers = _headers(view, stored.media_type, etag, stored.last_modified, how)
         headers.append(("mainstay-verified", stored.verified))

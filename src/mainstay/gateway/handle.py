@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote, unquote
 
+from mainstay.access.tokens import TOKEN_PATH
 from mainstay.ecosystems.base import Ecosystem
 from mainstay.errors import MethodRefused, NotFound, UpstreamError, UpstreamUnavailable
-from mainstay.gateway.call import Call
+from mainstay.gateway.call import STAND_IN, Call
 from mainstay.gateway.conditional import accepts_gzip
 from mainstay.gateway.files import FileReplies
 from mainstay.gateway.passing import Passing
+from mainstay.gateway.personal import with_token
 from mainstay.gateway.render import Renderings
 from mainstay.gateway.reply import Bytes, Headers, Note, Reply, StoredFile
 from mainstay.gateway.supply import Supply, View
@@ -159,20 +161,21 @@ class Handler:
                 hint=f"Its files are kept and refused; if it is wanted all the same: mainstay unblock {purl}",
             )
         stored = self._supply.documents.place(index, obtained.document)
-        plan = Plan(
-            index.form,
-            _link_base(call, view.upstream.ecosystem, index),
-            blocks.versions,
-            accepts_gzip(call.headers.get("accept-encoding", "")),
-        )
+        link_base = _link_base(call, view.upstream.ecosystem, index)
+        is_personal = link_base is not None and STAND_IN in link_base
+        gzip = accepts_gzip(call.headers.get("accept-encoding", "")) and not is_personal
+        plan = Plan(index.form, link_base, blocks.versions, gzip)
         try:
-            return await self._rendered(call, stored, plan, obtained, note)
+            reply = await self._rendered(call, stored, plan, obtained, note)
+            return with_token(reply, call.token) if is_personal else reply
         except UpstreamError:
             # The stored copy does not parse: damaged on disk, or by an older renderer's rules. Have it fetched anew.
             await self._supply.documents.forget(obtained.document.key)
             raise
 
-    async def _rendered(self, call: Call, stored: Stored, plan: Plan, obtained: Obtained, note: Note) -> Reply:
+    async def _rendered(
+        self, call: Call, stored: Stored, plan: Plan, obtained: Obtained, note: Note
+    ) -> Bytes | StoredFile:
         rendering = await self._renderings.rendering(stored, plan)
         headers: Headers = [
             ("content-type", rendering.media_type),
@@ -204,7 +207,8 @@ class Handler:
 
     def _redirect(self, call: Call, ecosystem: Ecosystem, path: str, asked: Upstream | None) -> Reply:
         query = f"?{call.query}" if call.query else ""
-        location = f"/{ecosystem.mount}/{quote(path, safe='/@+~')}{query}"
+        own = f"{TOKEN_PATH}{call.token}" if call.token else ""
+        location = f"{own}/{ecosystem.mount}/{quote(path, safe='/@+~')}{query}"
         if asked is not None:
             role = max((r for r, p in ecosystem.roles.items() if path.startswith(p) and r in asked.bases), key=len)
             location = asked.bases[role] + quote(path.removeprefix(ecosystem.roles[role]), safe="/@+~") + query
@@ -220,4 +224,4 @@ def _link_base(call: Call, ecosystem: Ecosystem, index: Index) -> str | None:
     if call.verbatim:
         return None
     relative = ecosystem.link_base_of(index)
-    return relative if relative is not None else f"{call.base}/{ecosystem.mount}/"
+    return relative if relative is not None else f"{call.base}{call.prefix}/{ecosystem.mount}/"

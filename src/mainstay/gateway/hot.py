@@ -1,8 +1,8 @@
 """Replies that may be given again as they are: looked up by the request's bytes, before anything is parsed.
 
 An entry holds until its document's freshness ends or the shared generation moves (a takedown, a changed rule), so the
-short way gives what the long way would. Bodies up to 256 KiB are held, within a budget; larger files
-go the long way, where finding them is a small part of sending them.
+short way gives what the long way would. Bodies up to 256 KiB are held, within a budget; of a larger file
+what is known of it is, so that it need not be looked for again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from mainstay.access.identity import Caller
 from mainstay.gateway.conditional import matches
-from mainstay.gateway.reply import Note
+from mainstay.gateway.reply import Headers, Note
+from mainstay.gateway.visitors import Visitor
 
 BODY_BYTES = 256 * 1024
 MEMORY_BYTES = 96 * 1024 * 1024
@@ -23,6 +25,15 @@ REQUESTS = 10_000
 
 RawHeaders = list[tuple[bytes, bytes]]
 Key = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file of the store, and the headers of the whole of it."""
+
+    digest: str
+    size_bytes: int
+    headers: Headers
 
 
 @dataclass(slots=True)
@@ -39,9 +50,11 @@ class Hot:
     cells: tuple[list[int], list[int]]
     requests: list[bytes] = field(default_factory=list)
     """Those known to be answered with this one."""
+    file: KeptFile | None = None
+    """Where the body is, if it is not here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ready:
     """The answer to one request, byte for byte. `head` is what follows Date, up to and with the empty line."""
 
@@ -50,6 +63,9 @@ class Ready:
     head: bytes
     body: bytes
     path: str
+    visitor: Visitor
+    recorded: tuple[Caller, bytes] | None = None
+    """What the ledger was told of it last, but for the time, and as whose request."""
 
 
 class HotReplies:
@@ -83,11 +99,11 @@ class HotReplies:
         if (old := self.entries.pop(key, None)) is not None:
             self._let_go(old)
 
-    def answer(self, entry: Hot, if_none_match: bytes, path: str) -> Ready:
+    def answer(self, entry: Hot, if_none_match: bytes, path: str, visitor: Visitor) -> Ready:
         """What a client that holds `if_none_match` gets: the whole reply, or word that it has it."""
         if if_none_match and entry.etag and matches(if_none_match.decode("latin-1"), entry.etag.decode("latin-1")):
-            return Ready(entry, 304, _lines(entry.short_headers), b"", path)
-        return Ready(entry, 200, _lines(entry.headers), entry.body, path)
+            return Ready(entry, 304, _lines(entry.short_headers), b"", path, visitor)
+        return Ready(entry, 200, _lines(entry.headers), entry.body, path, visitor)
 
     def learn(self, key: Key, request: bytes, ready: Ready) -> None:
         """Remember that these bytes, a whole request, are answered so, unless the reply was let go while it was sent:

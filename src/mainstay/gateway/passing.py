@@ -23,7 +23,7 @@ ANSWER_BYTES = 32 * 1024 * 1024
 MEMORY_BYTES = 16 * 1024 * 1024
 _DROPPED = frozenset(
     "connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host "
-    "proxy-connection mainstay-links mainstay-token content-length".split()
+    "proxy-connection mainstay-client mainstay-links mainstay-token content-length".split()
 )
 
 
@@ -78,6 +78,8 @@ class Passing:
         note.kind, note.outcome, note.upstream = "passthrough", "miss", upstream.id
         url = call.origin + call.raw_path + (f"?{call.query}" if call.query else "")
         headers = {name: value for name, value in call.headers.items() if name not in _DROPPED}
+        if not call.authorization:
+            headers.pop("authorization", None)  # a token of ours is none of upstream's business
         stack = AsyncExitStack()
         try:
             exchange = self._asker.pass_on(upstream, url, headers, method=call.method, body=call.body)

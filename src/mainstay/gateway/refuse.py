@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import math
 
+from mainstay.access.headers import PROBLEM_MEDIA_TYPE, QUOTA_EXCEEDED, render_problem
 from mainstay.ecosystems.base import Ecosystem
-from mainstay.errors import AuthorizationRequired, MainstayError, MethodRefused, NotFound, PolicyRefused
+from mainstay.errors import (
+    AuthorizationRequired,
+    MainstayError,
+    MethodRefused,
+    NotFound,
+    PolicyRefused,
+    QuotaExceeded,
+)
 from mainstay.gateway.reply import Bytes, Headers, Note
 from mainstay.telemetry.log import get_logger
 
@@ -25,9 +33,14 @@ def refusal(error: MainstayError, ecosystem: Ecosystem | None, note: Note) -> By
         headers.append(("www-authenticate", error.challenge or 'Basic realm="upstream registry"'))
     if isinstance(error, MethodRefused):
         headers.append(("allow", "GET, HEAD"))
+    if isinstance(error, QuotaExceeded):
+        headers += error.headers
     if error.retry_after_s is not None:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
     words = error.diagnostics()
+    if ecosystem is None and isinstance(error, QuotaExceeded):
+        body = render_problem(QUOTA_EXCEEDED, error.status, words, error.violated)
+        return Bytes(error.status, [*headers, ("content-type", PROBLEM_MEDIA_TYPE)], body, note)
     if ecosystem is None:
         return Bytes(
             error.status, [*headers, ("content-type", "text/plain; charset=utf-8")], f"{words}\n".encode(), note
@@ -39,4 +52,5 @@ def refusal(error: MainstayError, ecosystem: Ecosystem | None, note: Note) -> By
 def _outcome(error: MainstayError) -> str:
     if isinstance(error, NotFound):
         return "missing"
-    return "refused" if isinstance(error, PolicyRefused | MethodRefused | AuthorizationRequired) else "error"
+    is_refusal = isinstance(error, PolicyRefused | MethodRefused | AuthorizationRequired | QuotaExceeded)
+    return "refused" if is_refusal else "error"

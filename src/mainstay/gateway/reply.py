@@ -20,6 +20,7 @@ class Note:
     project: str = ""
     version: str = ""
     filename: str = ""
+    digest: str = ""
     upstream: str = ""
     error: str = ""
 

@@ -84,7 +84,7 @@ class Sender:
                 if len(body) != reply.length:
                     raise StoreError("a stored file is shorter than it was.")
                 return await self.whole(status, headers, body)
-            return await self.pieces(status, headers, _file_pieces(reply))
+            return await self.pieces(status, headers, file_pieces(reply))
         finally:
             os.close(reply.descriptor)
 
@@ -126,7 +126,8 @@ class Sender:
             self._left = message["type"] == "http.disconnect"
 
 
-async def _file_pieces(reply: StoredFile) -> AsyncIterator[Piece]:
+async def file_pieces(reply: StoredFile) -> AsyncIterator[Piece]:
+    """The bytes of a stored file, as far as the reply has them."""
     at, end = reply.offset, reply.offset + reply.length
     while at < end:
         most = PIECE_BYTES if Sender.transfers <= FEW else SMALL_PIECE_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from mainstay.config import Config, parse_size
@@ -18,9 +18,13 @@ from mainstay.telemetry.log import get_logger
 from mainstay.telemetry.metrics import Metrics
 from mainstay.upstream.ask import Asker
 from mainstay.upstream.registry import Registry
+from mainstay.usage.ledger import LOG_FOLDER
+from mainstay.usage.seal import run_sealer
 
 KEEP_EVERY_S = 30.0
 ROOM_EVERY_S = 1.0
+SEAL_EVERY_S = 300.0
+MANY_SEGMENTS = 32
 FLUSH_EVERY_S = 0.25
 SCAN_EVERY_ROUNDS = 120
 """How often eviction also compares the folder with the catalog, which looks at every blob."""
@@ -40,10 +44,15 @@ class Upkeep:
         metrics: Metrics,
         asker: Asker,
         workers: int,
+        refresh: Callable[[], Awaitable[object]],
     ) -> None:
+        """`refresh` takes in what has changed of callers; a day that has passed is such a change, also where nobody
+        calls: the key of its pseudonyms is to go."""
         self._budget_bytes = parse_size(config.cache.size)
+        self._data = config.data_path
+        self._keep_days = config.usage.keep_days if config.usage.ledger else 0
         self._registry, self._store, self._database = registry, store, database
-        self._metrics, self._asker, self._workers = metrics, asker, workers
+        self._metrics, self._asker, self._workers, self._refresh = metrics, asker, workers, refresh
         self._tasks: list[asyncio.Task[None]] = []
         self._rounds = 0
         self._room_bytes = 0.0
@@ -56,6 +65,8 @@ class Upkeep:
             asyncio.create_task(_forever(KEEP_EVERY_S, self._keep), name="eviction"),
             asyncio.create_task(_forever(ROOM_EVERY_S, self._keep_room), name="room"),
         ]
+        if self._keep_days:
+            self._tasks.append(asyncio.create_task(self._seal_forever(), name="sealing"))
 
     async def stop(self) -> None:
         """End."""
@@ -81,12 +92,23 @@ class Upkeep:
         _log.warning("the disk is full", evicted_blobs=done.blobs, freed_bytes=done.freed_bytes)
         return done.freed_bytes
 
+    async def _seal_forever(self) -> None:
+        # One `mainstay run` after another leaves a segment each, and none of them lasts until its turn comes.
+        if len(list((self._data / LOG_FOLDER).glob("*"))) > MANY_SEGMENTS:
+            await self._seal()
+        await _forever(SEAL_EVERY_S, self._seal)
+
+    async def _seal(self) -> None:
+        """Have the ledger's closed segments made into columns by a process of its own, one for all workers."""
+        await run_sealer(self._data, self._keep_days)
+
     async def _flush(self) -> None:
         self._metrics.flush()
 
     async def _keep(self) -> None:
         await self._evict(scan=self._rounds % SCAN_EVERY_ROUNDS == 0)
         self._rounds += 1
+        await self._refresh()
         for name in ecosystems():
             resting = sum(self._asker.resting(upstream) for upstream in self._registry.of(name))
             self._metrics.set_resting(name, resting)

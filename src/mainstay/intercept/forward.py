@@ -17,6 +17,7 @@ from mainstay.intercept.routes import RouteTable
 from mainstay.intercept.tally import Tally
 from mainstay.intercept.trust import load_user_trust
 from mainstay.upstream.client import HttpClient, Reply
+from mainstay.usage.surroundings import CLIENT_HEADER
 
 TABLE_PATH = "/api/v1/upstreams"
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -138,7 +139,7 @@ class ForwardGateway:
         passage = None
         if found is not None:
             url = f"{self._url}{found[1]}{query}"
-            headers |= self._own
+            headers |= self._own | _said(scope)
         elif self._strict:
             raise PolicyRefused(f"This run is strict, and the gateway has nothing at {scope['mainstay.origin']}{path}.")
         else:
@@ -218,6 +219,13 @@ def _sent_headers(scope: Scope) -> dict[str, str]:
         if name not in _PER_HOP and not name.startswith("mainstay-"):
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
+
+
+def _said(scope: Scope) -> dict[str, str]:
+    """What this run says of itself to the gateway."""
+    wanted = CLIENT_HEADER.encode()
+    said = next((value for name, value in scope["headers"] if name == wanted), b"")
+    return {CLIENT_HEADER: said.decode("latin-1")} if said else {}
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:

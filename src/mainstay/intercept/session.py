@@ -6,12 +6,12 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from mainstay.errors import ConfigError
 from mainstay.intercept.authority import Authority
@@ -25,6 +25,7 @@ from mainstay.intercept.settings import ClientSettings, load_client_settings
 from mainstay.intercept.trust import save_run_files
 from mainstay.intercept.variables import build_environment
 from mainstay.upstream.proxies import ProxySettings
+from mainstay.usage.surroundings import CLIENT_HEADER, render_surroundings
 
 _CONTAINER_CLIENTS = ("docker", "podman", "nerdctl", "buildah", "buildctl")
 
@@ -106,9 +107,8 @@ async def _answer(
     user_proxy = ProxySettings.from_environ(options.environ)
     async with _sealing(options.sealed) as sealed:
         authority = Authority()
-        proxy = Proxy(
-            gateway.app, authority, gateway.knows, strict=options.strict, upstream_proxy=user_proxy, journal=journal
-        )
+        app = _saying(gateway.app, render_surroundings(options.environ))
+        proxy = Proxy(app, authority, gateway.knows, strict=options.strict, upstream_proxy=user_proxy, journal=journal)
         try:
             port = await proxy.listen(sealed.listener if sealed else None)
             with TemporaryDirectory(prefix="mainstay-run-") as folder:
@@ -130,6 +130,17 @@ async def _run(
         code, words = describe(error, command[0])
         _tell(errors, f"mainstay: {words}\n")
         return code
+
+
+def _saying(app: AsgiApp, said: str) -> AsgiApp:
+    """`app`, with every request saying what the run is started by: a CI system, a coding agent."""
+
+    async def answer(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        others = [(name, value) for name, value in scope["headers"] if name != CLIENT_HEADER.encode()]
+        scope["headers"] = [*others, (CLIENT_HEADER.encode(), said.encode())]
+        await app(scope, receive, send)
+
+    return answer if said else app
 
 
 def _tell(errors: TextIO, text: str) -> None:

@@ -16,6 +16,8 @@ HIDDEN = "[hidden]"
 
 _SECRET_KEY = re.compile(r"authorization|token|passw|cookie|secret|api[-_]?key|credential", re.IGNORECASE)
 _SECRET_TEXT = (
+    # A token of ours, wherever it is; how it begins may be shown.
+    (re.compile(r"\b(mst_[0-9A-Za-z]{4})[0-9A-Za-z]+"), r"\1[hidden]"),
     # What stands before the @ of a URL's authority, which may itself hold an @.
     (re.compile(r"(?<=://)[^/\s?#\"'<>]*(?=@)"), HIDDEN),
     (

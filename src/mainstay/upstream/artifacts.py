@@ -242,7 +242,9 @@ class Artifacts:
     async def _finish(
         self, fill: Fill, files: HeadFile, head: Head, size: int, digest: str, verified: str
     ) -> StoredArtifact:
-        final = Head(head.url, size, head.media_type, head.etag, head.last_modified, head.run, verified=True)
+        final = Head(
+            head.url, size, head.media_type, head.etag, head.last_modified, head.run, verified=True, digest=digest
+        )
         fill.announce(final)
         fill.grown(size)
         await asyncio.sleep(0)  # readers in this worker need not wait for what follows

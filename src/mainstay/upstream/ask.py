@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 from mainstay.errors import (
     AuthorizationRequired,
@@ -20,7 +21,8 @@ from mainstay.telemetry.log import get_logger
 from mainstay.telemetry.metrics import Metrics
 from mainstay.upstream.addresses import host_and_port, origin_of, resolves_internally
 from mainstay.upstream.client import HttpClient, Reply
-from mainstay.upstream.politeness import Breaker, Rests, Throttle, load_budget, parse_retry_after
+from mainstay.upstream.cost import Cost, current_cost
+from mainstay.upstream.politeness import Breaker, Rests, parse_retry_after
 from mainstay.upstream.registry import Upstream
 
 INTERNAL_MEMORY_S = 600.0
@@ -28,15 +30,31 @@ INTERNAL_MEMORY_S = 600.0
 _log = get_logger(__name__)
 
 
+class Turns(Protocol):
+    """Who may ask which upstream when."""
+
+    def turn(self, upstream: Upstream) -> AbstractAsyncContextManager[Callable[[int], None]]:
+        """Wait for a turn, and hold it for the length of the request; the bytes that came are told at its end."""
+
+
 class Asker:
     """Asks upstreams. One for each worker process."""
 
-    def __init__(self, client: HttpClient, rests: Rests, metrics: Metrics, workers: int) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        rests: Rests,
+        metrics: Metrics,
+        turns: Turns,
+        on_late: Callable[[Upstream, str, int, Cost | None], None],
+    ) -> None:
+        """`on_late` is told of an exchange (upstream, kind, bytes) that no reply is to be charged with: it ended after
+        that reply, whose cost is the last argument, or belongs to none."""
         self._client = client
         self._rests = rests
         self._metrics = metrics
-        self._workers = workers
-        self._throttles: dict[str, Throttle] = {}
+        self._turns = turns
+        self._on_late = on_late
         self._breakers: dict[str, Breaker] = {}
         self._internal: dict[str, tuple[float, bool]] = {}
 
@@ -72,7 +90,7 @@ class Asker:
         guarded = not await self._is_internal(upstream)
         outcome = "error"
         reply: Reply | None = None
-        async with self._throttle(upstream).slot():
+        async with self._turns.turn(upstream) as charge:
             # Asked again: those who queued here while upstream asked for rest must not follow.
             breaker.admit()
             try:
@@ -97,8 +115,8 @@ class Asker:
                     breaker.failed()
                 raise
             finally:
-                received = reply.received if reply is not None else 0
-                self._metrics.count_upstream(upstream.ecosystem.id, kind, outcome, received)
+                charge(reply.received if reply is not None else 0)
+                self._count(upstream, kind, outcome, reply)
                 _log.debug("asked upstream", upstream=origin_of(url), kind=kind, method=method, outcome=outcome)
 
     @asynccontextmanager
@@ -122,20 +140,21 @@ class Asker:
         sends = body if method not in ("GET", "HEAD") else None
         try:
             async with (
-                self._throttle(upstream).slot(),
+                self._turns.turn(upstream) as charge,
                 self._client.stream(
                     method, url, headers, body=sends, chosen=chosen, guarded=guarded, follow=False
                 ) as reply,
             ):
                 outcome = "ok"
-                yield reply
+                try:
+                    yield reply
+                finally:
+                    charge(reply.received)
         except UpstreamError:
             outcome = "error"
             raise
         finally:
-            self._metrics.count_upstream(
-                upstream.ecosystem.id, "passthrough", outcome, reply.received if reply is not None else 0
-            )
+            self._count(upstream, "passthrough", outcome, reply)
 
     def resting(self, upstream: Upstream) -> bool:
         """Whether the upstream's own host is being left alone just now."""
@@ -169,10 +188,15 @@ class Asker:
             )
         raise UpstreamRefused(f"{origin} answers {status}.", upstream_status=status)
 
-    def _throttle(self, upstream: Upstream) -> Throttle:
-        if upstream.id not in self._throttles:
-            self._throttles[upstream.id] = Throttle(load_budget(upstream.ecosystem.id, self._workers))
-        return self._throttles[upstream.id]
+    def _count(self, upstream: Upstream, kind: str, outcome: str, reply: Reply | None) -> None:
+        received = reply.received if reply is not None else 0
+        self._metrics.count_upstream(upstream.ecosystem.id, kind, outcome, received)
+        cost = current_cost()
+        if cost is None or cost.is_closed:
+            self._on_late(upstream, kind, received, cost)
+        else:
+            cost.requests += 1
+            cost.size_bytes += received
 
     def _breaker(self, origin: str) -> Breaker:
         if origin not in self._breakers:

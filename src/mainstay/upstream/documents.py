@@ -267,8 +267,7 @@ class Documents:
             if stored is not None and self._here(stored) and (self.fresh(stored) or stored.checked_at >= asked_at):
                 self._remember(asked.key, stored)
                 return Obtained(stored, "collapsed")
-            async with self._buffers:
-                return await self._attempt(asked, stored)
+            return await self._attempt(asked, stored)
         finally:
             path.unlink(missing_ok=True)
             os.close(lock)
@@ -301,7 +300,8 @@ class Documents:
                 if reply.status == 304 and stored is not None:
                     return Obtained(await self._confirm(stored), "revalidated")
                 spool = Spool(self._store, self._max_bytes, self._large)
-                digest, size = await spool.take(reply)
+                async with self._buffers:  # within the turn: who waits for memory must not stand before the queue
+                    digest, size = await spool.take(reply)
         except NotFound:
             if stored is not None and stored.state == "ok" and not extra:
                 await asyncio.sleep(CONFIRM_AFTER_S)

@@ -28,7 +28,7 @@ class Head(msgspec.Struct, frozen=True):
     """What upstream announced.
 
     `run` names one download from byte 0, so that bytes of two are never mixed; `verified` is set once the digest was
-    checked.
+    checked, and `digest` is then that of the bytes.
     """
 
     url: str
@@ -38,6 +38,7 @@ class Head(msgspec.Struct, frozen=True):
     last_modified: str = ""
     run: int = 0
     verified: bool = False
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Wanted:
     costs one request, and the first byte does not wait for the second."""
 
 
-class _Opened:
+class Opened:
     """A descriptor that lives as long as anybody holds it: the fill, and each reader in the middle of it."""
 
     __slots__ = ("number",)
@@ -83,7 +84,7 @@ class Fill:
         self.written_bytes = 0
         self.attempt = 0
         self.outcome: StoredArtifact | MainstayError | None = None
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         self._changed = asyncio.Event()
 
     def announce(self, head: Head) -> None:
@@ -95,7 +96,7 @@ class Fill:
         if self._opened is None:
             # It may have been published between the two looks: readers open the blob then.
             with suppress(FileNotFoundError):
-                self._opened = _Opened(os.open(self.part, os.O_RDONLY | os.O_CLOEXEC))
+                self._opened = Opened(os.open(self.part, os.O_RDONLY | os.O_CLOEXEC))
         self._wake()
 
     def grown(self, written_bytes: int) -> None:
@@ -171,6 +172,11 @@ class Fill:
             else:
                 head = self._begin_anew(head)
 
+    @property
+    def digest(self) -> str:
+        """Of the whole file, `sha256:<hex>`; "" as long as it is not verified."""
+        return self.head.digest if self.head is not None else ""
+
     def _readable(self) -> int:
         head = self.head
         if head is None or head.verified or isinstance(self.outcome, StoredArtifact):
@@ -190,15 +196,15 @@ class Fill:
         head = self.head
         if self._opened is None or head is None or not head.verified:
             number = self._open_blob(stored.digest)
-            blob = None if number is None else _Opened(number)
+            blob = None if number is None else Opened(number)
             if head is not None and not head.verified and not (blob and self._same_file(blob, head, stored)):
                 # Between two looks at another worker's fill it failed, began anew and ended: what was read is void.
-                self.head = Head(head.url, stored.size, run=head.run + 1, verified=True)
+                self.head = Head(head.url, stored.size, run=head.run + 1, verified=True, digest=stored.digest)
                 self._opened = None
             self._opened = self._opened or blob
         self.written_bytes = stored.size
 
-    def _same_file(self, blob: _Opened, head: Head, stored: StoredArtifact) -> bool:
+    def _same_file(self, blob: Opened, head: Head, stored: StoredArtifact) -> bool:
         """Whether the part that is read here was published: it keeps its inode."""
         return (
             self._opened is not None

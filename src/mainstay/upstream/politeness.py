@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 import tomllib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -69,28 +67,6 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return min(max(0.0, date.timestamp() - datetime.fromtimestamp(now, UTC).timestamp()), LONGEST_REST_S)
-
-
-class Throttle:
-    """One worker's share of the budget: a token bucket (rate) and a semaphore (concurrency), first come first go."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._slots = asyncio.Semaphore(budget.concurrency)
-        self._tokens = budget.burst
-        self._at = time.monotonic()
-
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it for the length of the request."""
-        async with self._slots:
-            now = time.monotonic()
-            self._tokens = min(self._budget.burst, self._tokens + (now - self._at) * self._budget.requests_per_s)
-            self._at = now
-            self._tokens -= 1
-            if self._tokens < 0:
-                await asyncio.sleep(-self._tokens / self._budget.requests_per_s)
-            yield
 
 
 class Breaker:

@@ -15,10 +15,12 @@ from mainstay.gateway.asgi import REQUEST_KEY
 from mainstay.gateway.connection import Connection
 from mainstay.gateway.hot import Hot, Ready
 from mainstay.gateway.reply import Note
+from mainstay.gateway.visitors import Visitor
+from mainstay.usage.event import Client
 
 KNOWN = b"GET /known HTTP/1.1\r\nHost: a\r\n\r\n"
 ENTRY = Hot(1, 10.0, b"", [], [], b"short", Note(), ([0, 0], [0, 0]))
-READY = Ready(ENTRY, 200, b"content-length: 5\r\n\r\n", b"short", "/known")
+READY = Ready(ENTRY, 200, b"content-length: 5\r\n\r\n", b"short", "/known", Visitor(None, Client()))
 
 
 class App:

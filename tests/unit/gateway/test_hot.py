@@ -8,6 +8,8 @@ import pytest
 from mainstay.gateway import hot
 from mainstay.gateway.hot import Hot, HotReplies
 from mainstay.gateway.reply import Note
+from mainstay.gateway.visitors import Visitor
+from mainstay.usage.event import Client
 
 ENTRY = Hot(1, 10.0, b'"a"', [], [], b"x" * 10, Note(), ([0, 0], [0, 0]))
 
@@ -43,7 +45,7 @@ def test_the_oldest_go_when_the_budget_is_spent(monkeypatch: pytest.MonkeyPatch)
 
 def ready(replies: HotReplies, one: Hot) -> Any:
     """The whole reply, ready to be sent."""
-    return replies.answer(one, b"", "/x")
+    return replies.answer(one, b"", "/x", Visitor(None, Client()))
 
 
 def test_a_known_request_goes_with_its_reply(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,12 @@ def test_no_credential_is_written_in_a_traceback(capsys: pytest.CaptureFixture[s
     assert "ValueError: https://[hidden]@registry.example/ failed" in line["exception"]
 
 
+def test_of_a_token_of_ours_only_how_it_begins_is_shown() -> None:
+    """Wherever it stands: in the path of an address there is no name that says what it is."""
+    for text in ("/t/{}/npm/left-pad", "https://gateway.example/t/{}/go", "sent {}, which is no good", "{}"):
+        assert hide_in_text(text.format("mst_Ab3x" + "Z9" * 17)) == text.format("mst_Ab3x[hidden]")
+
+
 @pytest.mark.parametrize(
     "text",
     [

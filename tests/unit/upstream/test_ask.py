@@ -8,6 +8,7 @@ from doubles.faults import Body, Fault, Reset, Status, Truncated, too_many_reque
 from doubles.upstream import Upstream
 from mainstay.app import Gateway
 from mainstay.errors import MainstayError, TooLarge, UpstreamRefused, UpstreamUnavailable
+from mainstay.gateway import turns
 from mainstay.upstream import ask as ask_module
 from mainstay.upstream.politeness import FAILURES_BEFORE_REST, Budget
 from mainstay.upstream.registry import Upstream as Origin
@@ -91,7 +92,7 @@ async def test_no_slot_and_no_request_is_spent_on_what_waits_in_vain(
     gateway: Gateway, origin: Origin, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three queue for one place; the first is told to come back later: the others are refused, not sent."""
-    monkeypatch.setattr(ask_module, "load_budget", lambda *_: Budget(1e6, 1e6, 1))
+    monkeypatch.setattr(turns, "load_budget", lambda *_: Budget(1e6, 1e6, 1))
     upstream.on("/simple/*").fault(too_many_requests(30), times=1)
     results = await asyncio.gather(*(ask(gateway, origin) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [UpstreamUnavailable] * 3

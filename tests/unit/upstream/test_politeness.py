@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +15,7 @@ from mainstay.ecosystems import ecosystems
 from mainstay.errors import UpstreamUnavailable
 from mainstay.store.shared import Shared
 from mainstay.upstream import politeness
-from mainstay.upstream.politeness import Breaker, Budget, Throttle, load_budget, parse_retry_after
+from mainstay.upstream.politeness import Breaker, Budget, load_budget, parse_retry_after
 from unit.clock import Clock
 
 HOST = "https://registry.example"
@@ -104,56 +102,6 @@ def test_workers_share_one_budget() -> None:
 def test_a_registry_without_a_budget_gets_the_cautious_one() -> None:
     """The default table, whole."""
     assert load_budget("no-such-ecosystem", 1) == Budget(20, 60, 8)
-
-
-async def test_the_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
-    """Five at once, then two hundred a second: the next twenty take a tenth of a second."""
-    throttle = Throttle(Budget(200, 5, 100))
-
-    async def ask() -> float:
-        async with throttle.slot():
-            return time.monotonic()
-
-    begun_s = time.monotonic()
-    passed = sorted(await asyncio.gather(*(ask() for _ in range(25))))
-    assert passed[4] - begun_s < 0.05
-    assert passed[-1] - begun_s >= 20 / 200 * 0.95
-
-
-async def test_no_more_requests_are_under_way_than_allowed() -> None:
-    """The budget's concurrency holds at every moment."""
-    throttle = Throttle(Budget(1e6, 1e6, 3))
-    under_way = most = 0
-
-    async def ask() -> None:
-        nonlocal under_way, most
-        async with throttle.slot():
-            under_way += 1
-            most = max(most, under_way)
-            await asyncio.sleep(0.001)
-            under_way -= 1
-
-    await asyncio.gather(*(ask() for _ in range(20)))
-    assert most == 3
-
-
-async def test_who_gives_up_waiting_leaves_the_slot_to_others() -> None:
-    """A request that is cancelled in the queue, or under way, does not narrow the way for good."""
-    throttle = Throttle(Budget(1e6, 1e6, 1))
-    entered = asyncio.Event()
-
-    async def hold() -> None:
-        async with throttle.slot():
-            entered.set()
-            await asyncio.Event().wait()
-
-    first, second = asyncio.create_task(hold()), asyncio.create_task(hold())
-    await entered.wait()
-    for task in (second, first):
-        task.cancel()
-    await asyncio.gather(first, second, return_exceptions=True)
-    async with asyncio.timeout(1), throttle.slot():
-        assert first.cancelled() and second.cancelled()
 
 
 def test_single_failures_rest_nobody(make_breaker: Callable[[], Breaker]) -> None:

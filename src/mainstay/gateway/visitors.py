@@ -1,0 +1,58 @@
+"""Who is at the other end of a request: the consumer that calls, and the program that it calls with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mainstay.access.identity import Caller, Callers
+from mainstay.access.tokens import find_token
+from mainstay.usage.event import Client
+from mainstay.usage.recognise import recognise
+from mainstay.usage.surroundings import with_surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """`caller` is None where only the address of the connection says who it is. `authorization` is a credential that
+    the caller shows and that is none of ours: it is for upstream."""
+
+    caller: Caller | None
+    client: Client
+    authorization: str = ""
+
+
+class Visitors:
+    """Recognises callers by what their requests say."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+
+    @property
+    def is_current(self) -> bool:
+        """Whether `current` would take in nothing."""
+        return self._callers.is_current
+
+    async def current(self) -> None:
+        """Take in what has changed of consumers and tokens."""
+        await self._callers.refresh()
+
+    def visitor(self, headers: Mapping[str, str], path_token: str = "") -> Visitor:
+        """From headers, by their lower-case names, and the token in the path.
+
+        Raises:
+            UnknownToken: it shows a token of ours that is not in force.
+        """
+        token = path_token or find_token(headers) or ""
+        caller = self._callers.by_token(token) if token else None
+        authorization = headers.get("authorization", "")
+        if authorization and find_token({"authorization": authorization}):
+            authorization = ""
+        client = recognise(headers.get("user-agent", ""))
+        if said := headers.get("mainstay-client"):
+            client = with_surroundings(client, said)
+        return Visitor(caller, client, authorization)
+
+    def at(self, address: str) -> Caller:
+        """Who calls from there, where nothing else says it."""
+        return self._callers.by_address(address)
