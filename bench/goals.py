@@ -17,6 +17,8 @@ RATE_GOALS = (
 P99_GOAL = 2.0
 FIRST_BYTE_GOAL, TOTAL_GOAL = 1.15, 1.1
 LEDGER_GOAL_RATE = 100_000
+METERED_GOAL = 0.9
+USAGE_GOALS_S = {"consumer": 2.0, "project": 5.0}
 GROWTH_GOAL_MB, WORKER_GOAL_MB, DELAY_GOAL_MS = 64, 500, 100
 
 
@@ -25,7 +27,7 @@ def judge(result: Row) -> list[Row]:
     found = [_rate_goal(result["warm"], *goal) for goal in RATE_GOALS]
     found += [_p99_goal(result["warm"], subject) for subject in dict.fromkeys(row["subject"] for row in result["warm"])]
     found += _cold_goals(result["cold"]) + _memory_goals(result["memory"]) + _storm_goals(result["storm"])
-    found += _ledger_goals(result["ledger"])
+    found += _metering_goals(result["metering"]) + _ledger_goals(result["ledger"]) + _usage_goals(result["usage"])
     return [goal for goal in found if goal["cells"]]
 
 
@@ -125,6 +127,27 @@ def _ledger_goals(row: Row) -> list[Row]:
             "cells": {"written": rate, "written and sealed": row["write_and_seal_rate"]},
         }
     ]
+
+
+def _metering_goals(rows: list[Row]) -> list[Row]:
+    goals = []
+    for subject in dict.fromkeys(row["subject"] for row in rows):
+        cells = dict(_pairs(rows, subject, "without the ledger", "rate"))
+        worst = min(cells.values(), default=0.0)
+        text = f"{subject} with the ledger: at least {METERED_GOAL:g} times the rate without"
+        goals.append({"goal": text, "worst": worst, "unit": "x", "met": worst >= METERED_GOAL, "cells": cells})
+    return goals
+
+
+def _usage_goals(row: Row) -> list[Row]:
+    goals = []
+    for name, most_s in USAGE_GOALS_S.items() if row else ():
+        took_s = row[f"by_{name}_s"]
+        text = f"{row['events']:,} events by {name}: under {most_s:g} s"
+        goals.append(
+            {"goal": text, "worst": took_s, "unit": "s", "met": took_s < most_s, "cells": {"measured": took_s}}
+        )
+    return goals
 
 
 def _storm_goals(rows: list[Row]) -> list[Row]:

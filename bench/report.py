@@ -73,6 +73,10 @@ def render_tables(result: Row, source: str) -> str:
         parts.append("## Memory\n\n" + _memory_table(result["memory"]))
     if result["storm"]:
         parts.append("## Missing files\n\n" + _storm_table(result["storm"]))
+    if result["metering"]:
+        parts.append("## Metering\n\nOne worker, with the ledger and without.\n\n" + _warm_tables(result["metering"]))
+    if result["usage"]:
+        parts.append("## Usage\n\n" + _usage_table(result["usage"]))
     if result["ledger"]:
         parts.append("## Ledger\n\n" + _ledger_table(result["ledger"]))
     return "\n\n".join(parts)
@@ -152,6 +156,14 @@ def _memory_rows(runs: Row) -> tuple[tuple[str, str], ...]:
         ),
         ("how late the probe itself woke at worst", f"{other['probe_late_max_ms']} ms"),
     )
+
+
+def _usage_table(row: Row) -> str:
+    rows = [
+        (key.removesuffix("_s").replace("_", " "), f"{value:g} s") for key, value in row.items() if key.endswith("_s")
+    ]
+    sizes = f"{row['event_bytes'] / 1e9:.1f} GB of events, {row['rollup_bytes'] / 1e9:.1f} GB of rollups"
+    return f"{row['events']:,} events of 30 days on DuckDB; {sizes}.\n\n" + _table(("what", "takes"), rows)
 
 
 def _ledger_table(row: Row) -> str:

@@ -1,6 +1,6 @@
 """Mainstay against nginx, devpi, proxpi, simple-repository-server, Verdaccio and Athens on this machine, in one run.
 
-make bench                                   everything, about 20 minutes; writes docs/performance.md
+make bench                                   everything, about 30 minutes; writes docs/performance.md
 .venv/bin/python bench/run.py --quick        under 4 minutes; writes only .tools/bench/quick.json
 """
 
@@ -20,10 +20,12 @@ from ledger import run_ledger
 from lineup import STARTERS
 from machine import commit, describe_machine, describe_versions, load_average
 from memory import run_memory
+from metering import run_metering
 from report import save_json, save_page
 from servers import CARGO, GO, MAVEN, NPM, SIMPLE
 from storm import run_storm
 from subjects import SUBJECTS
+from usage import run_usage
 from warm import Plan, run_warm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +33,7 @@ COLD_PEERS = ("mainstay", "nginx", "devpi", "proxpi", "simple-repository-server"
 MEMORY_PEERS = ("mainstay", "nginx")
 STORM_PEERS = ("mainstay", "nginx")
 PROTOCOLS = (SIMPLE, NPM, CARGO, GO, MAVEN)
-PARTS = ("warm", "cold", "memory", "storm", "ledger")
+PARTS = ("warm", "cold", "memory", "storm", "metering", "ledger", "usage")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -81,7 +83,7 @@ def main() -> None:
 
 def measure(names: list[str], only: Sequence[str], quick: bool, rounds: int) -> Row:
     """The figures of each part asked for."""
-    figures: Row = {"warm": [], "cold": [], "memory": {}, "storm": [], "ledger": {}}
+    figures: Row = {"warm": [], "cold": [], "memory": {}, "storm": [], "metering": [], "ledger": {}, "usage": {}}
     if "memory" in only:
         figures["memory"] = run_memory([name for name in names if name in MEMORY_PEERS[: 1 if quick else 2]])
     if "cold" in only:
@@ -89,6 +91,10 @@ def measure(names: list[str], only: Sequence[str], quick: bool, rounds: int) -> 
         figures["cold"] = run_cold([name for name in names if name in COLD_PEERS], sizes, runs)
     if "storm" in only:
         figures["storm"] = run_storm([name for name in names if name in STORM_PEERS], 1_000 if quick else 10_000)
+    if "metering" in only:
+        figures["metering"] = run_metering(Plan((1, 32), 1, 1.0) if quick else Plan((1, 32, 256), 5, 2.0))
+    if "usage" in only:
+        figures["usage"] = run_usage(1_000_000 if quick else 100_000_000, 1)
     if "ledger" in only:
         figures["ledger"] = run_ledger(200_000 if quick else 1_000_000, 1 if quick else 3)
     if subjects := [subject for subject in SUBJECTS if "warm" in only or subject.protocol in only]:

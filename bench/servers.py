@@ -61,8 +61,19 @@ def start_unthrottled_mainstay(folder: Path, upstream: Server, workers: int) -> 
     return _start_mainstay(folder, upstream, workers, [HERE / "unthrottled.py"], f"[cache]\nnegative_ttl_s = {HOT_S}\n")
 
 
+def start_unmetered_mainstay(folder: Path, upstream: Server, workers: int) -> Server:
+    """Mainstay that writes no ledger."""
+    settings = "[usage]\nledger = false\n"
+    return _start_mainstay(folder, upstream, workers, ["-m", "mainstay"], settings, "without the ledger")
+
+
 def _start_mainstay(
-    folder: Path, upstream: Server, workers: int, program: Sequence[str | Path], settings: str
+    folder: Path,
+    upstream: Server,
+    workers: int,
+    program: Sequence[str | Path],
+    settings: str,
+    name: str = "mainstay",
 ) -> Server:
     port, config = free_port(), folder / "mainstay.toml"
     protocols = {"pypi": SIMPLE, "npm": NPM, "cargo": CARGO, "golang": GO, "maven": MAVEN}
@@ -87,7 +98,7 @@ def _start_mainstay(
         port,
         folder / "mainstay.log",
     )
-    return Server("mainstay", workers, process, loopback(port), {**MIRRORED, SIMPLE: "/pypi/simple/"})
+    return Server(name, workers, process, loopback(port), {**MIRRORED, SIMPLE: "/pypi/simple/"})
 
 
 def start_nginx(folder: Path, upstream: Server, workers: int) -> Server:

@@ -8,7 +8,7 @@ It holds in every worker as well, however these come about: a new process reads 
 from __future__ import annotations
 
 from mainstay.cli import main
-from mainstay.upstream import ask
+from mainstay.gateway import turns
 from mainstay.upstream.politeness import Budget
 
 BOUNDLESS = Budget(requests_per_s=1e6, burst=1e6, concurrency=64)
@@ -20,9 +20,9 @@ def load_boundless(ecosystem: str, workers: int) -> Budget:
     return BOUNDLESS.share(workers)
 
 
-if not callable(ask.load_budget):
-    raise TypeError("mainstay.upstream.ask has no budget to replace")
-ask.load_budget = load_boundless
+if not callable(turns.load_budget):
+    raise TypeError("mainstay.gateway.turns has no budget to replace")
+turns.load_budget = load_boundless
 
 if __name__ == "__main__":
     main()

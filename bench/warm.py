@@ -45,12 +45,13 @@ class Plan:
 def run_warm(names: list[str], subjects: Sequence[Subject], workers: int, plan: Plan) -> list[Row]:
     """One row per subject, connection count and server: requests/s, MB/s, percentiles in ms, errors."""
     with running(names, workers) as (upstream, servers):
-        return _measure(upstream, servers, subjects, workers, plan)
+        return measure(upstream, servers, subjects, workers, plan)
 
 
-def _measure(
+def measure(
     upstream: Server, servers: list[Server], subjects: Sequence[Subject], workers: int, plan: Plan
 ) -> list[Row]:
+    """As `run_warm`, for servers that run."""
     rows = []
     for subject in subjects:
         targets = _warm_up(upstream, servers, subject)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from mainstay.access.rounds import Flow, Rounds, Turn
@@ -83,41 +83,61 @@ class FairQueue:
 
     @asynccontextmanager
     async def turn(
-        self, consumer: str, lane: int, weight: float = 1.0, concurrency: int | None = None
+        self,
+        consumer: str,
+        lane: int,
+        weight: float = 1.0,
+        concurrency: int | None = None,
+        on_wait: Callable[[Turn], None] = lambda _: None,
     ) -> AsyncIterator[Turn]:
         """Wait for a turn, and hold it for the length of the request.
 
         `weight` and `concurrency` are those of the consumer's tier; what was given last holds for all its turns.
+        `on_wait` is given the turn before it is had, for `hasten`.
         """
-        line = self._lines[lane]
-        flow = line.rounds.flow(consumer)
-        flow.weight, flow.concurrency = weight, concurrency
-        turn = await self._had(line, flow)
+        flow = self._flow(consumer, lane, weight, concurrency)
+        turn = Turn(Lane(lane), flow, asyncio.get_running_loop().create_future())
+        on_wait(turn)
+        await self._have(turn)
         try:
             yield turn
         finally:
-            self._give_back(line, flow)
+            self._give_back(turn)
 
-    async def _had(self, line: _Line, flow: Flow) -> Turn:
+    def hasten(self, turn: Turn, consumer: str, lane: int, weight: float = 1.0, concurrency: int | None = None) -> None:
+        """Somebody else waits for what a turn is to bring. If it is still waited for, and that one's lane goes before
+        its own, it is that one's turn from now on."""
+        if turn.granted.done() or lane >= turn.lane:
+            return
+        self._lines[turn.lane].rounds.drop(turn.flow, turn)
+        turn.lane, turn.flow = Lane(lane), self._flow(consumer, lane, weight, concurrency)
+        self._lines[lane].rounds.add(turn.flow, turn)
+        self._share_out()
+
+    def _flow(self, consumer: str, lane: int, weight: float, concurrency: int | None) -> Flow:
+        flow = self._lines[lane].rounds.flow(consumer)
+        flow.weight, flow.concurrency = weight, concurrency
+        return flow
+
+    async def _have(self, turn: Turn) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        turn = Turn(flow, loop.create_future())
-        line.rounds.add(flow, turn)
+        self._lines[turn.lane].rounds.add(turn.flow, turn)
         self._share_out()
         try:
             await turn.granted
         except asyncio.CancelledError:
             if turn.granted.cancelled():
-                line.rounds.drop(flow, turn)
+                self._lines[turn.lane].rounds.drop(turn.flow, turn)
                 self._share_out()
             else:
                 # Granted in the moment of leaving.
-                self._give_back(line, flow)
+                self._give_back(turn)
             raise
         turn.waited_s = loop.time() - began
-        return turn
 
-    def _give_back(self, line: _Line, flow: Flow) -> None:
+    def _give_back(self, turn: Turn) -> None:
+        line, flow = self._lines[turn.lane], turn.flow
         self._in_use -= 1
         line.held -= 1
         flow.held -= 1

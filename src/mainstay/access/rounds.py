@@ -12,6 +12,8 @@ import math
 from collections import deque
 from collections.abc import Mapping
 
+from mainstay.access.tiers import Lane
+
 TURN_BYTES = 64 * 1024
 """What a turn costs beside its bytes, since a short answer is work for a registry too; and what a round brings to a
 consumer of weight 1."""
@@ -21,15 +23,15 @@ KNOWN_FLOWS = 1024
 class Turn:
     """One turn, or the wait for it."""
 
-    __slots__ = ("_flow", "granted", "waited_s")
+    __slots__ = ("flow", "granted", "lane", "waited_s")
 
-    def __init__(self, flow: Flow, granted: asyncio.Future[None]) -> None:
-        self._flow, self.granted = flow, granted
+    def __init__(self, lane: Lane, flow: Flow, granted: asyncio.Future[None]) -> None:
+        self.lane, self.flow, self.granted = lane, flow, granted
         self.waited_s = 0.0
 
     def charge(self, size_bytes: int) -> None:
         """Have the consumer pay for bytes as soon as they are known; they add up."""
-        self._flow.pay(size_bytes)
+        self.flow.pay(size_bytes)
 
 
 class Flow:

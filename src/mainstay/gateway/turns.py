@@ -12,6 +12,7 @@ from mainstay.access.fair import FairQueue, Pace
 from mainstay.access.headers import concurrency_of, render_policies, render_retry_after, render_standings
 from mainstay.access.identity import Caller
 from mainstay.access.limits import Decision, Limits, duration_in_words
+from mainstay.access.rounds import Turn
 from mainstay.access.tiers import Lane, Tier, Tiers
 from mainstay.errors import QuotaExceeded
 from mainstay.upstream.cost import Cost, current_cost
@@ -53,9 +54,20 @@ class Turns:
         caller, tier = payer.caller, self._tiers.of(payer.caller.tier)
         if not tier.charges_hits:
             await self._admit(caller, tier, cost)
-        share = tier.concurrency_share(self._workers)
         queue = self._queue(upstream)
-        async with queue.turn(caller.consumer, tier.lane_of(payer.client_class), tier.weight, share) as turn:
+
+        def on_wait(turn: Turn) -> None:
+            # Who joins a fetch that waits far back in the queue is not to wait there as well.
+            def hasten(other: object) -> None:
+                if isinstance(other, Payer):
+                    queue.hasten(turn, *self._place(other))
+
+            cost.on_join = hasten
+
+        waiting = [payer, *(other for other in cost.joined_by if isinstance(other, Payer))]
+        place = min((self._place(other) for other in waiting), key=lambda place: place[1])
+        async with queue.turn(*place, on_wait=on_wait) as turn:
+            cost.on_join = None
             cost.queue_s += turn.waited_s
 
             def charge(size_bytes: int) -> None:
@@ -64,6 +76,11 @@ class Turns:
                     self._limits[tier.name].charge(caller.consumer, size_bytes)
 
             yield charge
+
+    def _place(self, payer: Payer) -> tuple[str, Lane, float, int | None]:
+        tier = self._tiers.of(payer.caller.tier)
+        lane, share = tier.lane_of(payer.client_class), tier.concurrency_share(self._workers)
+        return payer.caller.consumer, lane, tier.weight, share
 
     async def admit_reply(self, caller: Caller, cost: Cost) -> None:
         """Count a request of a tier that is charged with every reply, before it is answered. Raises as `turn`."""

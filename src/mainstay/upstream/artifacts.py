@@ -32,6 +32,7 @@ from mainstay.store.shared import Shared
 from mainstay.telemetry.log import get_logger
 from mainstay.upstream.ask import Asker
 from mainstay.upstream.client import Reply
+from mainstay.upstream.cost import current_cost
 from mainstay.upstream.fill import Fill, Head, HeadFile, Wanted, watch
 from mainstay.upstream.registry import Upstream
 from mainstay.upstream.sums import Sums
@@ -97,6 +98,8 @@ class Artifacts:
         """
         fill = self._fills.get(wanted.key)
         if fill is not None and fill.outcome is None:
+            if fill.cost is not None:
+                fill.cost.join(current_cost())
             return fill, True
         files = HeadFile(self._store.fills, wanted.key)
         fill = Fill(wanted, files.part, self._store.open)

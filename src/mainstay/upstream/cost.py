@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -22,6 +23,17 @@ class Cost:
     throttled: str = ""
     """What limits did to it: "", waited, refused, would-wait or would-refuse."""
     is_closed: bool = False
+    joined_by: list[object] = field(default_factory=list)
+    """Payers of requests that wait for what this one asks upstream."""
+    on_join: Callable[[object], None] | None = None
+    """Told of each while a turn is waited for."""
+
+    def join(self, other: Cost | None) -> None:
+        """Another request waits for the same: what it is asked by must not stand further back than that one would."""
+        if other is not None and other is not self:
+            self.joined_by.append(other.payer)
+            if self.on_join is not None:
+                self.on_join(other.payer)
 
 
 _current: ContextVar[Cost | None] = ContextVar("mainstay_cost", default=None)

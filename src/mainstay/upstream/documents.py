@@ -22,6 +22,7 @@ from mainstay.telemetry.log import get_logger
 from mainstay.telemetry.metrics import Metrics
 from mainstay.upstream.artifacts import worth_another_try
 from mainstay.upstream.ask import Asker
+from mainstay.upstream.flights import Flights
 from mainstay.upstream.listings import Excerpt, Stored, Summary
 from mainstay.upstream.parser import Parser
 from mainstay.upstream.registry import Upstream, storage_key
@@ -107,7 +108,7 @@ class Documents:
         self._known: OrderedDict[str, StoredDocument] = OrderedDict()
         self._descriptions: dict[str, str] = {}
         self._authorized: set[str] = set()
-        self._flights: dict[str, asyncio.Task[Obtained]] = {}
+        self._flights: Flights[Obtained] = Flights()
         self._retry_at: dict[str, float] = {}
 
     async def obtain(self, asked: Asked) -> Obtained:
@@ -203,10 +204,7 @@ class Documents:
 
     async def close(self) -> None:
         """Stop what is under way."""
-        tasks = list(self._flights.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flights.close()
 
     async def _load(self, key: str) -> StoredDocument | None:
         stored = self._known.get(key)
@@ -244,15 +242,13 @@ class Documents:
 
     def _flight(self, asked: Asked) -> tuple[asyncio.Task[Obtained], bool]:
         key = asked.key
-        if (flight := self._flights.get(key)) is not None:
+        if (flight := self._flights.join(key)) is not None:
             return flight, True
-        flight = asyncio.create_task(self._refresh(asked, time.time()))
-        self._flights[key] = flight
+        flight = self._flights.begin(key, self._refresh(asked, time.time()))
         flight.add_done_callback(lambda task: self._landed(key, task))
         return flight, False
 
     def _landed(self, key: str, task: asyncio.Task[Obtained]) -> None:
-        self._flights.pop(key, None)
         if task.cancelled() or (error := task.exception()) is None:
             self._retry_at.pop(key, None)
         elif isinstance(error, UpstreamError | StoreError) and key in self._known:

@@ -18,6 +18,7 @@ import msgspec
 
 from mainstay.db.artifacts import StoredArtifact
 from mainstay.errors import MainstayError, StoreError, UpstreamError
+from mainstay.upstream.cost import current_cost
 
 HELD_BACK_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
@@ -84,6 +85,7 @@ class Fill:
         self.written_bytes = 0
         self.attempt = 0
         self.outcome: StoredArtifact | MainstayError | None = None
+        self.cost = current_cost()
         self._opened: Opened | None = None
         self._changed = asyncio.Event()
 
