@@ -69,11 +69,16 @@ class Relay:
                 client, _ = self._listener.accept()
             except OSError:
                 return  # closed
-            server = socket.create_connection(("127.0.0.1", self._target))
             counter = _Counter()
             self._counters.append(counter)
-            self._begin(_copy, client, server, None)
-            self._begin(_copy, server, client, httptools.HttpResponseParser(counter))
+            self._begin(self._relay, client, httptools.HttpResponseParser(counter))
+
+    def _relay(self, client: socket.socket, parser: httptools.HttpResponseParser) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._target)) as server:
+            asking = threading.Thread(target=_copy, args=(client, server, None))
+            asking.start()
+            _copy(server, client, parser)
+            asking.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket, parser: httptools.HttpResponseParser | None) -> None:

@@ -123,7 +123,7 @@ class Slow:
         for number in range(700):
             self.stand.release(f"1.{number}", b"x" * 100)
         assert self.gateway.fetch(self.stand.index).status == 200
-        self.stand.on("*.tar.gz").fault(Delay(0.05))
+        self.stand.on("*.tar.gz").fault(Delay(0.2))
         self._next = iter(range(700))
 
     def get(self, headers: dict[str, str]) -> Received:
