@@ -13,7 +13,7 @@ from mainstay.app import Gateway
 from mainstay.errors import NotFound, StoreFull, UnsupportedDocument, UpstreamError, UpstreamUnavailable
 from mainstay.model import Artifact
 from mainstay.upstream import documents as documents_module
-from mainstay.upstream.documents import RETRY_STALE_S, Asked
+from mainstay.upstream.documents import RETRY_STALE_S, Asked, Obtained
 from unit.clock import Clock
 
 TTL_S, NEGATIVE_TTL_S = 300, 30
@@ -28,6 +28,11 @@ def project(upstream: Upstream) -> Project:
 async def how(gateway: Gateway, asked: Asked) -> str:
     """How the index was come by."""
     return (await gateway.documents.obtain(asked)).how
+
+
+def under_way(gateway: Gateway) -> list[asyncio.Task[Obtained]]:
+    """What is being fetched."""
+    return [task for task, _ in gateway.documents._flights._under_way.values()]
 
 
 def statuses(upstream: Upstream) -> list[int]:
@@ -144,7 +149,7 @@ async def test_a_client_with_a_stale_copy_does_not_wait_for_a_slow_upstream(
     assert await how(gateway, asked) == "stale"
     assert time.monotonic() - begun_s < 1
     gate.open()
-    await asyncio.gather(*gateway.documents._flights.values())
+    await asyncio.gather(*under_way(gateway))
     assert await how(gateway, asked) == "hit"
     assert statuses(upstream) == [200, 200]
 
@@ -281,10 +286,10 @@ async def test_a_recheck_asks_in_the_background_and_only_when_due(
     await gateway.documents.obtain(asked)
     clock.advance(2 * TTL_S - 1)
     await gateway.documents.recheck(asked, 2 * TTL_S)
-    assert gateway.documents._flights == {}
+    assert under_way(gateway) == []
     clock.advance(2)
     await gateway.documents.recheck(asked, 2 * TTL_S)
-    await asyncio.gather(*gateway.documents._flights.values())
+    await asyncio.gather(*under_way(gateway))
     assert statuses(upstream) == [200, 304]
 
 
