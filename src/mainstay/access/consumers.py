@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from mainstay.access.identity import FREE, Network
+from mainstay.access.identity import Network
+from mainstay.access.tiers import FREE
 from mainstay.access.tokens import hash_token, hint_of, make_token
 from mainstay.config import Config
 from mainstay.db import consumers as rows

@@ -12,14 +12,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from mainstay.access.pseudonym import DAY_S, Address, Pseudonyms, parse_address
+from mainstay.access.tiers import FREE
 from mainstay.access.tokens import hash_token, hint_of, is_whole
 from mainstay.db.consumers import Consumer, Token, load_identities
 from mainstay.db.engine import Database
 from mainstay.errors import UnknownToken
 from mainstay.store.shared import Shared
 
-FREE = "free"
-"""The tier of who is no consumer, and of a consumer for whom none was named."""
 LOCAL = "local"
 """Who calls from the machine itself: a loopback address is nobody's, so it needs no pseudonym."""
 KEPT_ADDRESSES = 16_384

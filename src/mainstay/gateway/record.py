@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from mainstay.access.identity import FREE, Caller
+from mainstay.access.identity import Caller
+from mainstay.access.tiers import FREE
 from mainstay.gateway.reply import Note
 from mainstay.gateway.turns import Payer
 from mainstay.telemetry.access import AccessLog

@@ -9,7 +9,7 @@ from mainstay.access.identity import Caller, Callers
 from mainstay.access.tokens import find_token
 from mainstay.usage.event import Client
 from mainstay.usage.recognise import recognise
-from mainstay.usage.surroundings import with_surroundings
+from mainstay.usage.surroundings import CLIENT_HEADER, with_surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Visitors:
         if authorization and find_token({"authorization": authorization}):
             authorization = ""
         client = recognise(headers.get("user-agent", ""))
-        if said := headers.get("mainstay-client"):
+        if said := headers.get(CLIENT_HEADER):
             client = with_surroundings(client, said)
         return Visitor(caller, client, authorization)
 

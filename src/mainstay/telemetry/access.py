@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ BUFFER_BYTES = 16_000_000
 """Lines waiting to be written above this are dropped: a disk that stalls must not take the memory."""
 
 log = get_logger("mainstay.access")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class AccessLog:
@@ -55,7 +57,7 @@ class AccessLog:
         except UnicodeEncodeError:
             # A path of arbitrary bytes, decoded with surrogates, which JSON cannot carry.
             del buffer[start:]
-            self._encode(_without_surrogates(entry), buffer, -1)
+            self._encode(without_surrogates(entry), buffer, -1)
         buffer += b"\n"
 
     def flush(self) -> None:
@@ -154,7 +156,8 @@ class AccessLog:
             log.error("the access log cannot be written: its lines are dropped", path=str(self.path), why=why)
 
 
-def _without_surrogates(entry: msgspec.Struct) -> msgspec.Struct:
+def without_surrogates(entry: T) -> T:
+    """The same with every surrogate written out: neither JSON nor MessagePack can carry one."""
     changes = {
         name: value.encode("utf-8", "backslashreplace").decode()
         for name, value in msgspec.structs.asdict(entry).items()

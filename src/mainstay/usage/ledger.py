@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from mainstay.errors import StoreFull
 from mainstay.store.lock import acquire
+from mainstay.telemetry.access import without_surrogates
 from mainstay.telemetry.log import get_logger
 from mainstay.usage.event import Event
 from mainstay.usage.frames import Kind, close_batch, encode_again, encode_event, name_sum, open_batch, render_frame
@@ -73,7 +72,7 @@ class Ledger:
         except UnicodeEncodeError:
             # A name of arbitrary bytes, decoded with surrogates, which MessagePack cannot carry.
             del buffer[start:]
-            encode_event(_without_surrogates(event), buffer, -1)
+            encode_event(without_surrogates(event), buffer, -1)
         self._events += 1
 
     def record_again(self, time_us: int, rest: bytes) -> None:
@@ -288,12 +287,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _without_surrogates(event: Event) -> Event:
-    changes = {
-        name: value.encode("utf-8", "backslashreplace").decode()
-        for name, value in msgspec.structs.asdict(event).items()
-        if isinstance(value, str)
-    }
-    return msgspec.structs.replace(event, **changes)
