@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from mainstay import config
+from mainstay import config, settings
 from mainstay.ecosystems import ecosystems
 from mainstay.intercept.variables import CLIENTS, Value
 
@@ -136,7 +136,7 @@ def _section(kind: type[msgspec.Struct], heading: str, prefix: str) -> str:
 def _variable(prefix: str, name: str) -> str:
     """The environment variable that sets a key, "" where the program reads none."""
     variable = f"{prefix}{name.upper()}"
-    return variable if prefix and config._from_environ({variable: "x"}) else ""
+    return variable if prefix and settings._from_environ({variable: "x"}) else ""
 
 
 def _is_section(kind: object) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from mainstay.access.balances import Balances
 from mainstay.access.identity import Callers
 from mainstay.access.tiers import Tiers
-from mainstay.config import Config, load_config, parse_size
+from mainstay.config import Config, parse_size
 from mainstay.db.engine import Database
 from mainstay.db.origins import Origin, load_origins, save_origins
 from mainstay.ecosystems import ecosystems
@@ -38,6 +38,7 @@ from mainstay.gateway.upkeep import Upkeep
 from mainstay.gateway.visitors import Visitors
 from mainstay.intercept.receipt import Totals
 from mainstay.model import Artifact
+from mainstay.settings import load_config
 from mainstay.store.absences import Absences
 from mainstay.store.local import LocalStore
 from mainstay.store.shared import Shared

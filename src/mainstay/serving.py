@@ -27,11 +27,12 @@ from uvicorn.supervisors.multiprocess import SIGNALS, Process
 
 from mainstay import __version__, app
 from mainstay.app import BOOT_VARIABLE, listen_url, prepare_serve, worker_count
-from mainstay.config import Config, load_config
+from mainstay.config import Config
 from mainstay.ecosystems import ecosystems
 from mainstay.errors import ConfigError, MainstayError
 from mainstay.gateway.asgi import Application
 from mainstay.gateway.connection import Connection
+from mainstay.settings import load_config
 from mainstay.telemetry.log import configure_logging, get_logger
 from mainstay.upstream.client import trust_context
 from mainstay.upstream.discover import discover, own_addresses

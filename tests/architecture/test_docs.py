@@ -17,9 +17,10 @@ import typer
 
 from architecture.tree import ROOT, modules, page, pages, texts
 from mainstay import model
-from mainstay.config import Config, Section, load_config
+from mainstay.config import Config, Section
 from mainstay.ecosystems import ecosystems
 from mainstay.gateway.record import Entry
+from mainstay.settings import load_config
 
 COMMAND = re.compile(r"(?<![\w./-])mainstay ([a-z]+)\b(?! (?:is|has|does|was)\b)")
 COMMAND_LINE = re.compile(r"(?<![\w./-])mainstay ([a-z]+)\b([^\n]*)")

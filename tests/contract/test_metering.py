@@ -18,7 +18,7 @@ from doubles.registry import content
 from doubles.stand import Stand
 from doubles.upstream import wait_until
 from mainstay.access.consumers import add_consumer
-from mainstay.config import load_config
+from mainstay.settings import load_config
 
 FILE = content(150_000, seed=5)
 LARGE = content(700_000, seed=6)

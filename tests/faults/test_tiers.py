@@ -17,7 +17,7 @@ from doubles.registry import content
 from doubles.stand import STANDS, PypiStand
 from doubles.upstream import Upstream
 from mainstay.access.consumers import add_consumer
-from mainstay.config import load_config
+from mainstay.settings import load_config
 
 PERSON = {"user-agent": 'pip/26.3 {"ci":null,"installer":{"name":"pip","version":"26.3"}}'}
 SCANNER = {"user-agent": "trivy/0.60.0"}

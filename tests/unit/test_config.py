@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from architecture.tree import ROOT
 from doubles.gateway import clean_environ
 from mainstay import config as config_module
-from mainstay.config import Config, Section, default_data_path, load_config, parse_rates, parse_size
+from mainstay.config import Config, Section, default_data_path, parse_rates, parse_size
 from mainstay.ecosystems import ecosystems
 from mainstay.errors import ConfigError
+from mainstay.settings import load_config
 
 KNOWN = tuple(ecosystems())
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mainstay.cli.options import AsJson, ConfigFile, DataFolder, load_settings
+
 if TYPE_CHECKING:
-    from mainstay.config import Config
     from mainstay.db.consumers import Consumer
 
 consumer = typer.Typer(
@@ -19,9 +18,6 @@ consumer = typer.Typer(
     help="Name those who call the gateway, by token and by network. Running gateways follow at once.",
 )
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The consumer's name.")]
-_Settings = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings (mainstay.toml).")]
-_Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder.")]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 @consumer.command()
@@ -31,14 +27,14 @@ def add(
     network: Annotated[
         list[str] | None, typer.Option(metavar="CIDR", help="Who calls from there is it, without a token too.")
     ] = None,
-    config: _Settings = None,
-    data: _Data = None,
-    as_json: _Json = False,
+    config: ConfigFile = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Add a consumer and print its first token, which is shown only now."""
     from mainstay.access.consumers import add_consumer
 
-    entry, token = add_consumer(_load(config, data), name, tier, network or ())
+    entry, token = add_consumer(load_settings(config, data), name, tier, network or ())
     if as_json:
         _print({"consumer": name, "tier": entry.tier, "networks": entry.networks, "token": token})
     else:
@@ -46,11 +42,11 @@ def add(
 
 
 @consumer.command("list")
-def list_all(config: _Settings = None, data: _Data = None, as_json: _Json = False) -> None:
+def list_all(config: ConfigFile = None, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Show the consumers, and of their tokens how each begins."""
     from mainstay.access.consumers import list_consumers, render_consumers
 
-    shown = render_consumers(list_consumers(_load(config, data)))
+    shown = render_consumers(list_consumers(load_settings(config, data)))
     if as_json:
         _print({"consumers": shown})
         return
@@ -70,9 +66,9 @@ def token(
         str, typer.Option(metavar="HINT", help="Revoke the token that begins so (see list) instead of making one.")
     ] = "",
     revoke_all: Annotated[bool, typer.Option("--revoke-all", help="Revoke all of them instead.")] = False,
-    config: _Settings = None,
-    data: _Data = None,
-    as_json: _Json = False,
+    config: ConfigFile = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print another token for a consumer, or revoke what it has.
 
@@ -81,10 +77,10 @@ def token(
     from mainstay.access.consumers import issue_token, revoke_tokens
 
     if not revoke and not revoke_all:
-        made = issue_token(_load(config, data), name)
+        made = issue_token(load_settings(config, data), name)
         _print({"consumer": name, "token": made}) if as_json else typer.echo(made)
         return
-    revoked = revoke_tokens(_load(config, data), name, None if revoke_all else revoke)
+    revoked = revoke_tokens(load_settings(config, data), name, None if revoke_all else revoke)
     words = f"revoked: {', '.join(revoked)}" if revoked else "no such token is in force"
     _print({"consumer": name, "revoked": revoked}) if as_json else typer.echo(f"{name}: {words}")
     raise typer.Exit(0 if revoked else 1)
@@ -98,9 +94,9 @@ def change(
         list[str] | None, typer.Option(metavar="CIDR", help="Its networks from now on, in the place of all it had.")
     ] = None,
     no_network: Annotated[bool, typer.Option("--no-network", help="It has no networks any more.")] = False,
-    config: _Settings = None,
-    data: _Data = None,
-    as_json: _Json = False,
+    config: ConfigFile = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Give a consumer another tier or other networks."""
     from mainstay.access.consumers import change_consumer
@@ -108,7 +104,7 @@ def change(
     if network and no_network:
         raise typer.BadParameter("--network and --no-network exclude one another")
     networks = [] if no_network else network or None
-    entry = change_consumer(_load(config, data), name, tier, networks)
+    entry = change_consumer(load_settings(config, data), name, tier, networks)
     if as_json:
         _print({"consumer": name, "tier": entry.tier, "networks": entry.networks})
     else:
@@ -116,22 +112,15 @@ def change(
 
 
 @consumer.command()
-def remove(name: _Name, config: _Settings = None, data: _Data = None, as_json: _Json = False) -> None:
+def remove(name: _Name, config: ConfigFile = None, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Remove a consumer and revoke its tokens. What was recorded of it stays."""
     from mainstay.access.consumers import remove_consumer
 
-    revoked = remove_consumer(_load(config, data), name)
+    revoked = remove_consumer(load_settings(config, data), name)
     if as_json:
         _print({"consumer": name, "revoked": revoked})
     else:
         typer.echo(f"{name}: removed" + (f", revoked: {', '.join(revoked)}" if revoked else ""))
-
-
-def _load(config: Path | None, data: Path | None) -> Config:
-    from mainstay.config import load_config
-    from mainstay.ecosystems import ecosystems
-
-    return load_config(config, os.environ, {"data": str(data)} if data else {}, tuple(ecosystems()))
 
 
 def _describe(entry: Consumer) -> str:

@@ -35,8 +35,8 @@ def run(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from mainstay.config import load_config
     from mainstay.ecosystems import ecosystems
+    from mainstay.settings import load_config
 
     flags = {"data": str(data)} if data else {}
     settings = load_config(config, os.environ, flags, tuple(ecosystems()))

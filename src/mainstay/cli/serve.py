@@ -20,9 +20,9 @@ def serve(
 
     SIGTERM and Ctrl-C finish what is being sent and stop. SIGHUP reads the settings again and replaces the workers.
     """
-    from mainstay.config import load_config
     from mainstay.ecosystems import ecosystems
     from mainstay.serving import run_server
+    from mainstay.settings import load_config
 
     server = {"host": host, "port": port, "workers": workers}
     flags: dict[str, Any] = {"server": {name: value for name, value in server.items() if value is not None}}

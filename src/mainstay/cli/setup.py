@@ -37,8 +37,8 @@ def setup(
     from mainstay.clients.places import Machine
     from mainstay.clients.setup import find_notes, set_up, take_back
     from mainstay.clients.targets import choose_targets
-    from mainstay.config import load_config
     from mainstay.ecosystems import ecosystems
+    from mainstay.settings import load_config
 
     targets = choose_targets(ecosystems().values(), clients or [], None if undo else os.environ)
     machine, disk = Machine(os.environ, Path.home(), sys.platform), Disk(only_look=only_print)

@@ -20,8 +20,8 @@ def unblock(
 
     Exits with 1 where nothing was blocked.
     """
-    from mainstay.config import load_config
     from mainstay.ecosystems import ecosystems
+    from mainstay.settings import load_config
     from mainstay.upstream.takedowns import lift_blocks
 
     flags = {"data": str(data)} if data else {}

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mainstay.cli.options import AsJson, By, ConfigFile, DataFolder, EngineName, Since, Sort, Until, load_settings
+
 if TYPE_CHECKING:
     from mainstay.usage.answers import Answer
-
-By = Annotated[
-    str,
-    typer.Option(metavar="NAME,...", help="What makes a row: consumer, ecosystem, project, version, client, day ..."),
-]
-Since = Annotated[str, typer.Option(metavar="DAY", help='First day (UTC), or "7 days"; default the last 30 days.')]
-Until = Annotated[str, typer.Option(metavar="DAY", help="Last day (UTC); default today.")]
-EngineName = Annotated[str, typer.Option("--engine", metavar="NAME", help="duckdb, spark or spark://HOST:PORT.")]
-Sort = Annotated[str, typer.Option(metavar="FIGURE", help="The largest of this come first.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings (mainstay.toml).")]
-DataFolder = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The data folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 usage = typer.Typer(no_args_is_help=True, help="Who used what, at what cost upstream, and how much of it was waste.")
 
@@ -89,16 +78,13 @@ def _ask(
 ) -> Answer:
     from datetime import UTC, datetime
 
-    from mainstay.config import load_config
-    from mainstay.ecosystems import ecosystems
     from mainstay.telemetry.log import configure_logging
     from mainstay.usage.answers import ask
     from mainstay.usage.question import parse_question
 
     configure_logging("warning")
     question = parse_question([by], since, until, datetime.now(UTC).date(), sort=sort, limit=limit)
-    flags = {"data": str(data)} if data else {}
-    return ask(load_config(config, os.environ, flags, tuple(ecosystems())).data_path, question, engine)
+    return ask(load_settings(config, data).data_path, question, engine)
 
 
 def _print(answer: Answer, as_json: bool) -> None:

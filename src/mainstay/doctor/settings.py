@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mainstay.config import Config, load_config
+from mainstay.config import Config
 from mainstay.doctor.finding import Finding, ok, problem, warning
 from mainstay.errors import ConfigError
+from mainstay.settings import load_config
 
 _CHECK = "configuration"
 _USUAL_NAME = "mainstay.toml"

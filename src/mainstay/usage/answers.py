@@ -6,21 +6,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from mainstay.db.ledger import LedgerLoss
 from mainstay.errors import EngineFailed, EngineMissing
 from mainstay.telemetry.log import get_logger
 from mainstay.usage.columnar import Snapshot, open_ledger
 from mainstay.usage.engines import DEFAULT_ENGINE, Row, check_engine, open_engine
+from mainstay.usage.imported import imported_files
 from mainstay.usage.ledger import PARQUET_FOLDER
-from mainstay.usage.queries import ROLLED, TOTAL, answer, answer_rolled, day_of
+from mainstay.usage.queries import ROLLED, TOTAL, answer, answer_rolled, day_of, within
 from mainstay.usage.question import MEASURES, Question
 from mainstay.usage.rollup import rollup_path, write_rollup
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir  # type: ignore[import-untyped]  # the library has no types here
 
 ROLLED_AT_ONCE_BYTES = 100_000_000
 """As much as a question sums up by itself: two or three million events, in a few seconds."""
@@ -71,6 +76,68 @@ def ask(data: Path, question: Question, engine: str) -> Answer:
             return _ask(data, snapshot.examined(), question, engine, Path(folder), rolled=False)
 
 
+def query(
+    data: Path,
+    since: date,
+    until: date,
+    build: Callable[[ir.Table], ir.Table],
+    engine: str = DEFAULT_ENGINE,
+    *,
+    imported: bool = False,
+) -> tuple[list[Row], tuple[LedgerLoss, ...]]:
+    """The rows of an expression over the events of a period (days in UTC, both within), in any order, and the losses.
+
+    `build` makes the expression of a table that has the ledger's columns, none of them null; with `imported` it has the
+    events of other programs' logs instead. No events, no rows: `build` is not called then.
+
+    Raises:
+        as `ask`.
+    """
+    check_engine(engine)
+    shared = data / PARQUET_FOLDER.parent
+    place = shared if engine.startswith("spark://") and shared.is_dir() else None
+    with TemporaryDirectory(prefix="mainstay-usage-", dir=place) as folder:
+        scratch = Path(folder)
+        if imported:
+            return _query(_of_period(imported_files(data), since, until), since, until, build, engine, scratch), ()
+        with open_ledger(data, scratch) as snapshot:
+            try:
+                return _query_ledger(snapshot, since, until, build, engine, scratch), snapshot.losses
+            except EngineMissing:
+                raise
+            except EngineFailed as error:
+                _log.warning("a question failed and is asked again of sound files only", reason=error.message)
+                sound = snapshot.examined()
+                return _query_ledger(sound, since, until, build, engine, scratch), sound.losses
+
+
+def _query_ledger(
+    snapshot: Snapshot,
+    since: date,
+    until: date,
+    build: Callable[[ir.Table], ir.Table],
+    engine: str,
+    scratch: Path,
+) -> list[Row]:
+    files = [*_of_period(snapshot.files, since, until), *snapshot.tail_files]
+    return _query(files, since, until, build, engine, scratch)
+
+
+def _query(
+    files: Iterable[Path],
+    since: date,
+    until: date,
+    build: Callable[[ir.Table], ir.Table],
+    engine: str,
+    scratch: Path,
+) -> list[Row]:
+    paths = list(files)
+    if not paths:
+        return []
+    with open_engine(engine, paths, scratch) as opened:
+        return opened.run(build(within(opened.table, since, until)))
+
+
 def ask_files(
     files: Sequence[Path], question: Question, engine: str, scratch: Path, *, rolled: bool = False
 ) -> tuple[list[Row], Row]:
@@ -88,7 +155,7 @@ def ask_files(
 
 
 def _ask(data: Path, snapshot: Snapshot, question: Question, engine: str, scratch: Path, *, rolled: bool) -> Answer:
-    files = list(_of_period(snapshot.files, question))
+    files = list(_of_period(snapshot.files, question.since, question.until))
     rollups = _rollups(data, files, snapshot.tail_files, scratch) if rolled and _is_rolled(question, engine) else []
     paths = rollups or [*files, *snapshot.tail_files]
     rows, total = ask_files(paths, question, engine, scratch, rolled=bool(rollups))
@@ -112,11 +179,11 @@ def _rollups(data: Path, files: Sequence[Path], tail: Sequence[Path], scratch: P
     return [*kept.values(), *([scratch / "rest.parquet"] if rest else [])]
 
 
-def _of_period(files: Iterable[Path], question: Question) -> Iterable[Path]:
+def _of_period(files: Iterable[Path], since: date, until: date) -> Iterable[Path]:
     """Without those whose folder says that they are of another day."""
     for path in files:
         match = _DAY_FOLDER.fullmatch(path.parent.name)
-        if match is None or question.since <= date.fromisoformat(match[1]) <= question.until:
+        if match is None or since <= date.fromisoformat(match[1]) <= until:
             yield path
 
 

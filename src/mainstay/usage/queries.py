@@ -40,10 +40,15 @@ def answer(events: ir.Table, question: Question) -> ir.Table:
 
     Columns are the dimensions, MEASURES and `is_total`. `events` has the ledger's columns, none of them null.
     """
-    since, end = midnight_us(question.since), midnight_us(question.until) + DAY_US
-    rows = events.filter(events["time_us"] >= since, events["time_us"] < end)
+    rows = within(events, question.since, question.until)
     keys = {_holder(question.by): rows["consumer"]} | {name: _dimension(rows, name) for name in question.by}
     return _answer(_facts(rows, keys), question, _DIGEST)
+
+
+def within(events: ir.Table, since: date, until: date) -> ir.Table:
+    """The events of these days in UTC, both within."""
+    begin, end = midnight_us(since), midnight_us(until) + DAY_US
+    return events.filter(events["time_us"] >= begin, events["time_us"] < end)
 
 
 def answer_rolled(rolled: ir.Table, question: Question) -> ir.Table:

@@ -1,0 +1,1 @@
+"""`mainstay usage import`: events from other programs' logs, with their registries and consumers told apart."""
