@@ -147,6 +147,10 @@ def _usage_goals(row: Row) -> list[Row]:
         goals.append(
             {"goal": text, "worst": took_s, "unit": "s", "met": took_s < most_s, "cells": {"measured": took_s}}
         )
+        if spark := row["spark"]:
+            rows, is_equal = spark[f"by_{name}_rows"], spark[f"by_{name}_equal"]
+            text = f"{row['events']:,} events by {name}: Spark's rows are DuckDB's"
+            goals.append({"goal": text, "worst": rows, "unit": "rows", "met": is_equal, "cells": {"compared": rows}})
     return goals
 
 

@@ -162,8 +162,13 @@ def _usage_table(row: Row) -> str:
     rows = [
         (key.removesuffix("_s").replace("_", " "), f"{value:g} s") for key, value in row.items() if key.endswith("_s")
     ]
+    rows += [
+        (f"{key.removesuffix('_s').replace('_', ' ')} on Spark", f"{value:g} s")
+        for key, value in row["spark"].items()
+        if key.endswith("_s")
+    ]
     sizes = f"{row['event_bytes'] / 1e9:.1f} GB of events, {row['rollup_bytes'] / 1e9:.1f} GB of rollups"
-    return f"{row['events']:,} events of 30 days on DuckDB; {sizes}.\n\n" + _table(("what", "takes"), rows)
+    return f"{row['events']:,} events of 30 days, on DuckDB unless said; {sizes}.\n\n" + _table(("what", "takes"), rows)
 
 
 def _ledger_table(row: Row) -> str:

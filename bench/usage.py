@@ -72,11 +72,11 @@ FROM sized
 """
 
 
-def run_usage(events: int, rounds: int) -> Row:
+def run_usage(events: int, rounds: int, *, with_spark: bool = True) -> Row:
     """Medians of the rounds, in seconds, each with files opened anew; the first reading from the disk is not measured.
 
     `roll_s` is what making the rollups takes, once. `plain_s` reads and sums two columns of the events, `sums_s` has
-    the sums of a summary by consumer alone: what no digest costs.
+    the sums of a summary by consumer alone: what no digest costs. With `with_spark` Spark is asked the same, once.
     """
     with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
         scratch = Path(folder)
@@ -98,8 +98,24 @@ def run_usage(events: int, rounds: int) -> Row:
         measures["plain_s"]()
         for name, measure in measures.items():
             row[name] = round(median(_seconds(measure) for _ in range(rounds)), 2)
+        row["spark"] = compare_engines(files, rollups, scratch) if with_spark else {}
     print(f"usage {row}", flush=True)
     return row
+
+
+def compare_engines(files: list[Path], rollups: list[Path], scratch: Path) -> Row:
+    """What Spark on this machine makes of the events, in seconds with its start, and whether its rows and its total are
+    those that DuckDB has from the rollups."""
+    found: Row = {}
+    for name in GROUPINGS:
+        question = Question(parse_by([name]), FIRST_DAY, FIRST_DAY + timedelta(days=DAYS))
+        expected = ask_files(rollups, question, "duckdb", scratch, rolled=True)
+        started = time.perf_counter()
+        answered = ask_files(files, question, "spark", scratch)
+        found[f"by_{name}_s"] = round(time.perf_counter() - started, 1)
+        found[f"by_{name}_rows"] = len(answered[0])
+        found[f"by_{name}_equal"] = answered == expected
+    return found
 
 
 _SUMS = """
@@ -153,9 +169,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=10_000_000, help="default: 10 million")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (default: 3)")
+    parser.add_argument("--without-spark", action="store_true", help="do not compare with Spark")
     given = parser.parse_args()
     TOOLS.mkdir(parents=True, exist_ok=True)
-    run_usage(given.events, given.rounds)
+    run_usage(given.events, given.rounds, with_spark=not given.without_spark)
 
 
 if __name__ == "__main__":

@@ -255,3 +255,26 @@ class ClientSetup:
     name: str
     programs: tuple[str, ...]
     files: tuple[ClientFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one document says of a release, `version`, and of its project. None is "not said", never "no".
+
+    `licences` are expressions, names or whole texts as declared, of which a user may choose one; () where the document
+    has a place for them and names none. `licence_files` are files that it names instead. `repository` and `homepage`
+    are addresses, "" where the document has a place for one that is empty. `has_source` tells of a source distribution
+    beside what is built, `binary_only` that every file is built for one platform. `sizes_bytes` are those of the
+    release's files, `published` the times of all the project's releases that have one.
+    """
+
+    version: str = ""
+    licences: tuple[str, ...] | None = None
+    licence_files: tuple[str, ...] = ()
+    classifiers: tuple[str, ...] | None = None
+    repository: str | None = None
+    homepage: str | None = None
+    has_source: bool | None = None
+    binary_only: bool | None = None
+    sizes_bytes: tuple[int, ...] | None = None
+    published: tuple[datetime, ...] | None = None

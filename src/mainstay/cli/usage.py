@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.options import AsJson, By, ConfigFile, DataFolder, EngineName, Since, Sort, Until, load_settings
+from mainstay.cli.usage_import import import_logs
+from mainstay.cli.usage_publisher import publisher
+from mainstay.cli.usage_replay import replay
+from mainstay.cli.usage_signals import signals
+from mainstay.cli.usage_statement import statement
+from mainstay.cli.usage_waste import waste
 
 if TYPE_CHECKING:
     from mainstay.usage.answers import Answer
@@ -70,7 +76,7 @@ def export(
         sys.stdout.buffer.flush()
     else:
         output.write_bytes(content)
-    typer.echo("\n".join(render_losses(answer)).strip("\n"), err=True, nl=bool(answer.losses))
+    typer.echo("\n".join(render_losses(answer.losses)).strip("\n"), err=True, nl=bool(answer.losses))
 
 
 def _ask(
@@ -91,3 +97,11 @@ def _print(answer: Answer, as_json: bool) -> None:
     from mainstay.usage.tables import render_json, render_text
 
     typer.echo(render_json(answer) if as_json else render_text(answer).rstrip("\n"))
+
+
+usage.command("replay")(replay)
+usage.command("publisher")(publisher)
+usage.command("import")(import_logs)
+usage.command("statement")(statement)
+usage.command("waste")(waste)
+usage.command("signals")(signals)

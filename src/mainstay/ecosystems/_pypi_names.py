@@ -87,6 +87,10 @@ def version_of(project: str, filename: str) -> str | None:
         parts = filename.split("-", 2)
         if len(parts) == 3 and normalize(parts[0]) == project:
             return parse_version(parts[1]) or parts[1]
+    first = project.partition("-")[0]
+    # Before a pattern is made: names in the addresses of logs are many, and most fit no file.
+    if filename[: len(first)].lower() != first:
+        return None
     match = _after_name(project).match(_stem(filename))
     if match is None:
         return None

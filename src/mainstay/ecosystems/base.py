@@ -7,7 +7,7 @@ it returns. Everything that is the same for every protocol (fetch, cache, policy
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import BinaryIO, ClassVar
 
 from mainstay.model import (
@@ -15,6 +15,7 @@ from mainstay.model import (
     ClientSetup,
     Discovery,
     Document,
+    Facts,
     File,
     Found,
     Index,
@@ -140,6 +141,17 @@ class Ecosystem(ABC):
 
     def derive_sidecar(self, artifact: Artifact, suffix: str, blob: BinaryIO) -> bytes | None:
         """A sidecar made from the artifact's own bytes (seekable) where upstream has none, or None."""
+        return None
+
+    def facts(self, resource: Index | Artifact, load: Callable[[], Source]) -> Facts | None:
+        """What a stored document says of a release: its licence, where its source is, how large it is. None where it is
+        none that says such things.
+
+        `load` reads it, and is called only where its name tells that it may; a sidecar has its suffix in its filename.
+
+        Raises:
+            UnsupportedDocument: it is not what its name tells; or `load` finds it gone.
+        """
         return None
 
     def outgoing(self, path: str, body: bytes, private: PrivateNames) -> bytes:

@@ -5,7 +5,7 @@ Sources: https://doc.rust-lang.org/cargo/reference/registry-index.html and regis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -27,7 +27,19 @@ from mainstay.ecosystems._cargo_paths import (
 )
 from mainstay.ecosystems.base import Ecosystem
 from mainstay.errors import NotFound
-from mainstay.model import Artifact, File, Found, Index, Listing, Passthrough, Request, Resource, Source, Upload
+from mainstay.model import (
+    Artifact,
+    Facts,
+    File,
+    Found,
+    Index,
+    Listing,
+    Passthrough,
+    Request,
+    Resource,
+    Source,
+    Upload,
+)
 
 _INDEX, _FILES, _API = "index", "crates", "api"
 _ACCEPT = "text/plain"
@@ -100,6 +112,12 @@ class Cargo(Ecosystem):
     def path(self, file: File) -> str:
         """`crates/<crate>/<version>/download`, and the same with the markers of a template as they are."""
         return crate_path(file.project, file.version)
+
+    def facts(self, resource: Index | Artifact, load: Callable[[], Source]) -> Facts | None:
+        """Of a crate's index."""
+        from mainstay.ecosystems._facts_cargo import read_entry
+
+        return read_entry(resource, load()) if isinstance(resource, Index) and resource.project else None
 
 
 def _index(project: str) -> Index:

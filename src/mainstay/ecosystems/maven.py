@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import BinaryIO, ClassVar
@@ -35,6 +35,7 @@ from mainstay.ecosystems.base import Ecosystem
 from mainstay.errors import NotFound
 from mainstay.model import (
     Artifact,
+    Facts,
     File,
     Found,
     Index,
@@ -50,6 +51,7 @@ _ROLE = "repository"
 _ACCEPT = "*/*"
 """What the clients themselves send."""
 _SIGNATURE = ".asc"
+_POM = ".pom"
 _HEX_DIGITS = {".sha1": 40, ".md5": 32, ".sha256": 64, ".sha512": 128}
 _CHECKSUM_LINE = re.compile(r"(?:.*\)\s*=\s*)?([0-9A-Fa-f]+)(?:\s.*)?")
 _HTML = (".html", ".htm")
@@ -149,6 +151,14 @@ class Maven(Ecosystem):
         while piece := blob.read(_PIECE_BYTES):
             running.update(piece)
         return running.hexdigest().encode()
+
+    def facts(self, resource: Index | Artifact, load: Callable[[], Source]) -> Facts | None:
+        """Of POMs: metadata lists no files, so it cannot tell whether a sources jar is among them."""
+        from mainstay.ecosystems._facts_maven import read_pom
+
+        if isinstance(resource, Artifact) and resource.filename.endswith(_POM):
+            return read_pom(resource.version, load().body)
+        return None
 
 
 @cache

@@ -6,7 +6,7 @@ Sources: https://github.com/npm/registry/tree/main/docs for documents and paths,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import ClassVar
 from urllib.parse import quote
@@ -34,6 +34,7 @@ from mainstay.model import (
     Artifact,
     Discovery,
     Document,
+    Facts,
     File,
     Found,
     Generated,
@@ -167,6 +168,12 @@ class Npm(Ecosystem):
     def generate(self, name: str) -> Document:
         """The empty object that the registry answers a ping with."""
         return Document(FULL_TYPE, (b"{}",)) if name in ("ping", "root") else super().generate(name)
+
+    def facts(self, resource: Index | Artifact, load: Callable[[], Source]) -> Facts | None:
+        """Of packuments."""
+        from mainstay.ecosystems._facts_npm import read_packument
+
+        return read_packument(resource, load()) if isinstance(resource, Index) else None
 
     def outgoing(self, path: str, body: bytes, private: PrivateNames) -> bytes:
         """An audit call without the private names."""

@@ -6,7 +6,7 @@ import ast
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import BinaryIO, ClassVar
 from urllib.parse import parse_qs, quote
@@ -21,6 +21,7 @@ from mainstay.ecosystems.base import Ecosystem
 from mainstay.errors import NotAcceptable, NotFound
 from mainstay.model import (
     Artifact,
+    Facts,
     File,
     Found,
     Index,
@@ -40,7 +41,8 @@ _PROVENANCE_TTL_S = 3600.0
 _METADATA_MAX_BYTES = 16 * 2**20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What wheels are packed with. The reader of any other one unpacks without a bound."""
-_SIDECARS = (".metadata", ".asc")
+_METADATA = ".metadata"
+_SIDECARS = (_METADATA, ".asc")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\%\ud800-\udfff]")
 _LATEST = {
@@ -144,7 +146,7 @@ class PyPI(Ecosystem):
 
     def derivable(self, artifact: Artifact, suffix: str) -> bool:
         """The metadata of a wheel (PEP 658)."""
-        return suffix == ".metadata" and artifact.filename.endswith(".whl")
+        return suffix == _METADATA and artifact.filename.endswith(".whl")
 
     def derive_sidecar(self, artifact: Artifact, suffix: str, blob: BinaryIO) -> bytes | None:
         """METADATA of the wheel's `.dist-info` folder (PEP 427); None where the wheel has none that can be read."""
@@ -162,6 +164,17 @@ class PyPI(Ecosystem):
         # A wheel is untrusted: the zip reader answers damage and unknown methods with any of these.
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError):
             return None
+
+    def facts(self, resource: Index | Artifact, load: Callable[[], Source]) -> Facts | None:
+        """Of a project's page, a legacy document, and the metadata of a file."""
+        from mainstay.ecosystems._facts_pypi import read_legacy, read_metadata, read_page
+
+        if isinstance(resource, Artifact):
+            is_metadata = resource.filename.endswith(_METADATA)
+            return read_metadata(resource.version, load().body) if is_metadata else None
+        source = load()
+        listing = self.open(resource, source)
+        return read_legacy(listing, source) if resource.form == _LEGACY else read_page(listing)
 
 
 def negotiate(request: Request) -> str:

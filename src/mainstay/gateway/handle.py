@@ -165,6 +165,8 @@ class Handler:
         is_personal = link_base is not None and STAND_IN in link_base
         gzip = accepts_gzip(call.headers.get("accept-encoding", "")) and not is_personal
         plan = Plan(index.form, link_base, blocks.versions, gzip)
+        # Several documents may be of one project: by its path each is told apart in the ledger.
+        note.filename = index.path
         try:
             reply = await self._rendered(call, stored, plan, obtained, note)
             return with_token(reply, call.token) if is_personal else reply

@@ -99,7 +99,7 @@ def query(
     with TemporaryDirectory(prefix="mainstay-usage-", dir=place) as folder:
         scratch = Path(folder)
         if imported:
-            return _query(_of_period(imported_files(data), since, until), since, until, build, engine, scratch), ()
+            return _query(of_period(imported_files(data), since, until), since, until, build, engine, scratch), ()
         with open_ledger(data, scratch) as snapshot:
             try:
                 return _query_ledger(snapshot, since, until, build, engine, scratch), snapshot.losses
@@ -119,7 +119,7 @@ def _query_ledger(
     engine: str,
     scratch: Path,
 ) -> list[Row]:
-    files = [*_of_period(snapshot.files, since, until), *snapshot.tail_files]
+    files = [*of_period(snapshot.files, since, until), *snapshot.tail_files]
     return _query(files, since, until, build, engine, scratch)
 
 
@@ -155,8 +155,8 @@ def ask_files(
 
 
 def _ask(data: Path, snapshot: Snapshot, question: Question, engine: str, scratch: Path, *, rolled: bool) -> Answer:
-    files = list(_of_period(snapshot.files, question.since, question.until))
-    rollups = _rollups(data, files, snapshot.tail_files, scratch) if rolled and _is_rolled(question, engine) else []
+    files = list(of_period(snapshot.files, question.since, question.until))
+    rollups = find_rollups(data, files, snapshot.tail_files, scratch) if rolled and _is_rolled(question, engine) else []
     paths = rollups or [*files, *snapshot.tail_files]
     rows, total = ask_files(paths, question, engine, scratch, rolled=bool(rollups))
     return Answer(data, question, engine, rows, total, snapshot.losses)
@@ -167,9 +167,9 @@ def _is_rolled(question: Question, engine: str) -> bool:
     return engine == DEFAULT_ENGINE and set(question.by) <= set(ROLLED)
 
 
-def _rollups(data: Path, files: Sequence[Path], tail: Sequence[Path], scratch: Path) -> list[Path]:
-    """Rollups of all the files, of what has none one made for the moment; none where that would take longer than to
-    read the events."""
+def find_rollups(data: Path, files: Sequence[Path], tail: Sequence[Path], scratch: Path) -> list[Path]:
+    """Rollups of all the files, of what has none one made for the moment in `scratch`; none where that would take
+    longer than to read the events. Raises EngineFailed."""
     kept = {path: rollup_path(data, path) for path in files if rollup_path(data, path).exists()}
     rest = [path for path in (*files, *tail) if path not in kept]
     if not kept or sum(path.stat().st_size for path in rest) > ROLLED_AT_ONCE_BYTES:
@@ -179,8 +179,8 @@ def _rollups(data: Path, files: Sequence[Path], tail: Sequence[Path], scratch: P
     return [*kept.values(), *([scratch / "rest.parquet"] if rest else [])]
 
 
-def _of_period(files: Iterable[Path], since: date, until: date) -> Iterable[Path]:
-    """Without those whose folder says that they are of another day."""
+def of_period(files: Iterable[Path], since: date, until: date) -> Iterable[Path]:
+    """The files without those whose folder says that they are of another day."""
     for path in files:
         match = _DAY_FOLDER.fullmatch(path.parent.name)
         if match is None or since <= date.fromisoformat(match[1]) <= until:

@@ -217,10 +217,16 @@ def _start_spark(name: str, scratch: Path) -> SparkSession:
         # Driver and executors are one process: no host name has to be found, nobody else can connect.
         settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
         settings["spark.local.dir"] = str(scratch)
+        # As much as DuckDB may have; Spark's own gigabyte is not enough for a hundred million events.
+        settings["spark.driver.memory"] = f"{_half_of_memory_bytes() // 2**20}m"
     for key, value in settings.items():
         builder = builder.config(key, value)
     session: SparkSession = builder.getOrCreate()
     return session
+
+
+def _half_of_memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _read_with_spark(session: SparkSession, files: Sequence[Path], types: dict[str, str]) -> DataFrame:

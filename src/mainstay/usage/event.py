@@ -38,7 +38,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     consumer: str = ""
     """A consumer's name, `address:<pseudonym of the day>`, or `mainstay` for the gateway's own work."""
     identified_by: str = ""
-    """token, network, address, or gateway."""
+    """token, network, address, or gateway; log where an imported log says it."""
     tier: str = ""
     ecosystem: str = ""
     kind: str = ""

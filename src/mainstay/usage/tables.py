@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from mainstay.db.ledger import LedgerLoss
 from mainstay.errors import ConfigError
 from mainstay.usage.answers import Answer
 from mainstay.usage.question import DIMENSIONS, MEASURES
@@ -61,15 +62,15 @@ def render_text(answer: Answer) -> str:
         lines = _render_nothing(period, str(answer.data))
     else:
         lines = [f"usage from {period}", "", *_render_table(answer)]
-    return "\n".join([*lines, *render_losses(answer)]) + "\n"
+    return "\n".join([*lines, *render_losses(answer.losses)]) + "\n"
 
 
-def render_losses(answer: Answer) -> list[str]:
+def render_losses(losses: Sequence[LedgerLoss]) -> list[str]:
     """What the ledger does not have, a line for each loss and an empty one before; nothing where all is there."""
     lines = []
-    for loss in answer.losses:
+    for loss in losses:
         events = f"{loss.events:,} event{'s' * (loss.events != 1)}" if loss.events else "an unknown number of events"
-        lines.append(_printable(f"LOST: {events} in {loss.source} because {loss.reason} ({_size(loss.size)})"))
+        lines.append(printable(f"LOST: {events} in {loss.source} because {loss.reason} ({size(loss.size)})"))
     return ["", *lines, "The figures are too low by these."] if lines else []
 
 
@@ -120,7 +121,7 @@ def render_parquet(answer: Answer) -> bytes:
 
 def _render_nothing(period: str, place: str) -> list[str]:
     return [
-        f"The usage ledger in {_printable(place)} holds nothing from {period}.",
+        f"The usage ledger in {printable(place)} holds nothing from {period}.",
         "Start the gateway with `mainstay serve`, point a client at it with `mainstay setup`, and install something;",
         "or ask about other days with --since and --until, or another data folder with --data.",
     ]
@@ -133,7 +134,7 @@ def _render_table(answer: Answer) -> list[str]:
     if by:
         body.append([*("total" if not at else "" for at in range(len(by))), *_figures(answer.total)])
     widths = [max(len(line[at]) for line in (head, *body)) for at in range(len(head))]
-    lines = [_aligned(line, widths, len(by)) for line in (head, *body)]
+    lines = [aligned(line, widths, len(by)) for line in (head, *body)]
     if by:
         lines.insert(-1, "-" * max(map(len, lines)))
     return lines
@@ -146,22 +147,23 @@ def _figures(row: dict[str, Any]) -> list[str]:
 def _figure(name: str, value: Any) -> str:
     if name == "hit_rate":
         return "-" if value is None else f"{value * 100:.1f} %"
-    return _size(value) if name.endswith("bytes") else f"{value:,}"
+    return size(value) if name.endswith("bytes") else f"{value:,}"
 
 
 def _word(value: object) -> str:
     text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-    return _printable(text) or "-"
+    return printable(text) or "-"
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int], names: int) -> str:
+def aligned(cells: Sequence[str], widths: Sequence[int], names: int) -> str:
+    """A line of a table: the first `names` cells are words and begin where they stand, figures end there."""
     padded = [
         cell.ljust(width) if at < names else cell.rjust(width) for at, (cell, width) in enumerate(zip(cells, widths))
     ]
     return "  ".join(padded).rstrip()
 
 
-def _size(size_bytes: int) -> str:
+def size(size_bytes: int) -> str:
     """`1234567` as `1.2 MB` (decimal units)."""
     number, unit = float(size_bytes), 0
     while round(number, 1) >= 1000 and unit + 1 < len(_UNITS):
@@ -169,5 +171,6 @@ def _size(size_bytes: int) -> str:
     return f"{number:.1f} {_UNITS[unit]}" if unit else f"{size_bytes} B"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Text that does nothing but stand there: a sign that a terminal would obey is shown as one that is not known."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
