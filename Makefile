@@ -32,7 +32,7 @@ run: $(VENV)/.run ## download flask with its dependencies through a gateway of i
 	echo && echo "downloaded:" && ls -1sh "$$dest"
 
 test: check-namespaces $(VENV)/.dev lint types imports tools ## everything: style, types, import order, the whole test suite with real clients
-	$(PYTEST) --numprocesses=2 --dist=loadfile
+	$(PYTEST) --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## style and spelling
 	$(BIN)/ruff check .
@@ -50,7 +50,7 @@ imports: $(VENV)/.dev ## the import order of ARCHITECTURE.md
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.dev ## the tests that need neither package managers nor minutes
-	$(PYTEST) -m "not clients and not faults"
+	$(PYTEST) -m "not clients and not faults and not pages"
 
 tools: $(VENV)/.dev ## the package managers that tests/clients drives, in .tools
 	$(BIN)/python tests/clients/tools.py
@@ -64,7 +64,7 @@ docs: $(VENV)/.dev ## write the pages and blocks that are made from the program
 lock: $(VENV)/.dev ## pin the requirements again (UPGRADE=--upgrade for newer ones)
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) requirements-build.in -o requirements-build.lock
-	$(LOCK) requirements-dev.in -o requirements-dev.lock
+	$(LOCK) --override requirements-dev.overrides requirements-dev.in -o requirements-dev.lock
 
 clean: ## remove what the other targets made in this folder
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -91,5 +91,5 @@ $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | check-p
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
-	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@

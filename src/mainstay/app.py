@@ -32,6 +32,7 @@ from mainstay.gateway.pages import Pages
 from mainstay.gateway.passing import Passing
 from mainstay.gateway.record import Recorder
 from mainstay.gateway.render import Renderings
+from mainstay.gateway.site import Site
 from mainstay.gateway.supply import Supply
 from mainstay.gateway.turns import Turns
 from mainstay.gateway.upkeep import Upkeep
@@ -67,8 +68,11 @@ _log = get_logger(__name__)
 class Gateway:
     """One worker's whole gateway: build it, `start` it in its event loop, and `stop` it."""
 
-    def __init__(self, config: Config, registry: Registry, workers: int, trusted: bytes = b"") -> None:
-        """`trusted` holds certificates of authorities that upstreams may have beside the usual ones."""
+    def __init__(
+        self, config: Config, registry: Registry, workers: int, trusted: bytes = b"", *, with_site: bool = False
+    ) -> None:
+        """`trusted` holds certificates of authorities that upstreams may have beside the usual ones; `with_site` has
+        the pages and the API answered as well."""
         folder = config.data_path
         self.config, self.registry = config, registry
         self.store = LocalStore(folder)
@@ -80,6 +84,7 @@ class Gateway:
         self._parser = Parser()
         self._workers = workers
         self._trusted = trusted
+        self._site = Site(config, parse_size(config.server.max_body)) if with_site else None
         self._ready = False
         self._learning = asyncio.Lock()
         self._learned: set[str] = set()
@@ -126,7 +131,7 @@ class Gateway:
         handler = Handler(ecosystems(), supply, renderings, files, passing)
         bases = Bases(config.public_url, config.server.trusted_proxies, listen_url(config))
         visitors = Visitors(callers)
-        pages = Pages(self._readiness, self._metrics_page, self._upstreams_page)
+        pages = Pages(self._readiness, self._metrics_page, self._upstreams_page, self._site)
         return Application(
             handler, pages, bases, visitors, turns, recorder, self.store, self._shared, self.start, self.stop
         )
@@ -147,6 +152,8 @@ class Gateway:
     async def stop(self) -> None:
         """End it: what is under way is broken off, what was counted is kept."""
         self._ready = False
+        if self._site is not None:
+            await self._site.close()
         await self._upkeep.stop()
         await self._artifacts.close()
         await self.documents.close()
@@ -280,7 +287,7 @@ def worker() -> Application:
     configure_logging(config.log.level)
     metrics_module.prepare(config.data_path / METRICS_FOLDER, wipe=False)
     registry = discover(config, ecosystems(), own=own_addresses(config), extras=False)
-    return Gateway(config, registry, worker_count(config)).app
+    return Gateway(config, registry, worker_count(config), with_site=True).app
 
 
 def prepare_serve(config: Config) -> Registry:

@@ -107,7 +107,8 @@ class Web(Section, frozen=True):
 
     reading: str = ""
     """open: everybody who reaches the gateway may read them; closed: only who shows a consumer's token; empty: open
-    while the gateway listens on loopback, closed otherwise. Changes always need an administrator's token."""
+    on the machine itself while the gateway listens on loopback, closed otherwise, and to who comes by another name or
+    through a proxy. Changes always need an administrator's token."""
 
 
 class UpstreamSetting(Section, frozen=True):

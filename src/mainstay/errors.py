@@ -20,6 +20,7 @@
     ├─ IntegrityError                   502   bytes do not match their digest; always logged as an error
     ├─ EngineFailed                     500  exit 3   what computes answers about usage gave up
     │  └─ EngineMissing                 500  exit 3   it is not installed here, or does not answer
+    ├─ SiteFailed                       503   the process that makes the pages does not answer
     └─ StoreError                       500
        ├─ StoreFull                     507
        └─ DataFolderError               500  exit 3   unusable, or of another version
@@ -185,6 +186,13 @@ class EngineFailed(MainstayError):
 
 class EngineMissing(EngineFailed):
     """What computes answers about usage is not installed here, or does not answer."""
+
+
+class SiteFailed(MainstayError):
+    """The process that makes the pages and the API does not answer. Packages are served all the same."""
+
+    status = 503
+    fallback_hint = "Try again; the gateway's log says why it ended."
 
 
 class StoreError(MainstayError):

@@ -52,7 +52,8 @@ def flags(name: str, rest: str) -> frozenset[str]:
 
     command = typer.main.get_command(app).commands[name]
     command = getattr(command, "commands", {}).get(next(iter(rest.split()), ""), command)
-    return frozenset(flag for parameter in command.params for flag in parameter.opts) | {"--help"}
+    taken = (flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts))
+    return frozenset(taken) | {"--help"}
 
 
 @cache

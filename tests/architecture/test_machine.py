@@ -16,7 +16,7 @@ BASICS = ("bash", "dirname", "id", "env", "sh", "sed", "mv")
 PACKAGES = set(
     (
         "python3 python3-venv make git curl wget openssl nodejs npm mount util-linux default-jre-headless "
-        "golang-go cargo maven default-jdk-headless"
+        "golang-go cargo maven gradle default-jdk-headless chromium"
     ).split()
 )
 

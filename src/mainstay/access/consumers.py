@@ -36,35 +36,43 @@ class Listed:
     tokens: tuple[Token, ...]
 
 
-def add_consumer(config: Config, name: str, tier: str, networks: Sequence[str]) -> tuple[Consumer, str]:
-    """Add a consumer; it, and its first token, which can be had only now.
+def add_consumer(
+    config: Config, name: str, tier: str, networks: Sequence[str], *, is_admin: bool = False, agent: str = ""
+) -> tuple[Consumer, str]:
+    """Add a consumer; it, and its first token, which can be had only now. `agent` is the coding agent that works with
+    that token: a word as `gateway.visitors.parse_agent` gives it, "" for none.
 
     Raises:
         ConfigError: a name, tier or network that is not allowed or is taken; there is no data folder.
     """
-    _check_name(name)
+    check_name(name)
     _check_tier(config, tier)
     now = time.time()
-    entry = Consumer(name, tier, parse_networks(networks), now)
+    entry = Consumer(name, tier, parse_networks(networks), now, is_admin)
     token = make_token()
     with _changing(config) as database:
-        database.run_sync(rows.add_consumer, entry, _row(token, name, now))
+        database.run_sync(rows.add_consumer, entry, _row(token, name, now, agent))
     return entry, token
 
 
-def change_consumer(config: Config, name: str, tier: str | None, networks: Sequence[str] | None) -> Consumer:
-    """Give a consumer another tier, other networks in the place of all it had, or both; None leaves as it is.
+def change_consumer(
+    config: Config, name: str, tier: str | None, networks: Sequence[str] | None, is_admin: bool | None = None
+) -> Consumer:
+    """Give a consumer another tier, other networks in the place of all it had, or the administrator's mark; None leaves
+    as it is.
 
     Raises:
         ConfigError: nothing is to be changed; no such consumer; else as `add_consumer`.
     """
-    if tier is None and networks is None:
-        raise ConfigError("Nothing is to be changed.", hint="Give --tier, --network or --no-network.")
+    if tier is None and networks is None and is_admin is None:
+        raise ConfigError(
+            "Nothing is to be changed.", hint="Give --tier, --network, --no-network, --admin or --no-admin."
+        )
     if tier is not None:
         _check_tier(config, tier)
     wanted = None if networks is None else parse_networks(networks)
     with _changing(config) as database:
-        return database.run_sync(rows.change_consumer, name, tier, wanted)
+        return database.run_sync(rows.change_consumer, name, tier, wanted, is_admin)
 
 
 def remove_consumer(config: Config, name: str) -> list[str]:
@@ -77,15 +85,15 @@ def remove_consumer(config: Config, name: str) -> list[str]:
         return database.run_sync(rows.remove_consumer, name, time.time())
 
 
-def issue_token(config: Config, name: str) -> str:
-    """Another token for a consumer, beside those it has.
+def issue_token(config: Config, name: str, agent: str = "") -> str:
+    """Another token for a consumer, beside those it has; `agent` as for `add_consumer`.
 
     Raises:
         ConfigError: no such consumer; there is no data folder.
     """
     token = make_token()
     with _changing(config) as database:
-        database.run_sync(rows.add_token, _row(token, name, time.time()))
+        database.run_sync(rows.add_token, _row(token, name, time.time(), agent))
     return token
 
 
@@ -118,20 +126,24 @@ def list_consumers(config: Config) -> list[Listed]:
 
 
 def render_consumers(listed: Sequence[Listed]) -> list[dict[str, Any]]:
-    """The list as JSON has it: dates in UTC (ISO 8601), `revoked` null for a token that is in force."""
+    """The list as JSON has it: dates in UTC (ISO 8601), `revoked` null for a token that is in force, `agent` "" for one
+    that no coding agent works with."""
     return [
         {
             "consumer": entry.consumer.name,
             "tier": entry.consumer.tier,
+            "admin": entry.consumer.is_admin,
             "networks": list(entry.consumer.networks),
             "created": _moment(entry.consumer.created_at),
-            "tokens": [
-                {"hint": t.hint, "created": _moment(t.created_at), "revoked": t.revoked_at and _moment(t.revoked_at)}
-                for t in entry.tokens
-            ],
+            "tokens": [_render_token(token) for token in entry.tokens],
         }
         for entry in listed
     ]
+
+
+def _render_token(token: Token) -> dict[str, Any]:
+    revoked = None if token.revoked_at is None else _moment(token.revoked_at)
+    return {"hint": token.hint, "created": _moment(token.created_at), "revoked": revoked, "agent": token.agent}
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[str, ...]:
@@ -141,6 +153,17 @@ def parse_networks(texts: Sequence[str]) -> tuple[str, ...]:
         ConfigError: one is no network, or has bits set after its length.
     """
     return tuple(dict.fromkeys(str(_parse_network(text)) for text in texts))
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError for what cannot be a consumer's name."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is not a consumer's name.",
+            hint="1 to 64 letters, digits, dots, dashes and underscores, a letter or a digit first.",
+        )
+    if name.lower() in RESERVED:
+        raise ConfigError(f"{name!r} is taken: the ledger has it for what is no consumer.", hint="Choose another name.")
 
 
 def _parse_network(text: str) -> Network:
@@ -161,16 +184,6 @@ def _meant(text: str) -> str:
         return "Write an address or a network such as 10.1.0.0/16."
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} is not a consumer's name.",
-            hint="1 to 64 letters, digits, dots, dashes and underscores, a letter or a digit first.",
-        )
-    if name.lower() in RESERVED:
-        raise ConfigError(f"{name!r} is taken: the ledger has it for what is no consumer.", hint="Choose another name.")
-
-
 def _check_tier(config: Config, tier: str) -> None:
     tiers = {FREE, *config.tiers}
     if tier not in tiers:
@@ -179,8 +192,8 @@ def _check_tier(config: Config, tier: str) -> None:
         )
 
 
-def _row(token: str, consumer: str, now: float) -> Token:
-    return Token(hash_token(token).hex(), consumer, hint_of(token), now)
+def _row(token: str, consumer: str, now: float, agent: str) -> Token:
+    return Token(hash_token(token).hex(), consumer, hint_of(token), now, agent=agent)
 
 
 def _open(config: Config) -> Database:

@@ -28,11 +28,13 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`consumer` is a consumer's name, an address's pseudonym or `local`; `identified_by` token, network or address."""
+    """`consumer` is a consumer's name, an address's pseudonym or `local`; `identified_by` token, network or address.
+    `agent` is the coding agent that its token is for, "" for none."""
 
     consumer: str
     tier: str
     identified_by: str
+    agent: str = ""
 
 
 class Networks:
@@ -102,7 +104,7 @@ class Callers:
         """
         caller = self._by_hash.get(hash_token(text))
         if caller is None:
-            raise self._unknown(text)
+            raise unknown_token(text, was_revoked=hash_token(text) in self._revoked)
         return caller
 
     def by_address(self, address: str) -> Caller:
@@ -129,7 +131,7 @@ class Callers:
         # All at once, with no wait in between: a request meanwhile is by the old consumers or by the new.
         tiers = {entry.name: entry.tier for entry in consumers}
         self._by_hash = {
-            bytes.fromhex(entry.hash): Caller(entry.consumer, tiers[entry.consumer], "token")
+            bytes.fromhex(entry.hash): Caller(entry.consumer, tiers[entry.consumer], "token", entry.agent)
             for entry in tokens
             if entry.revoked_at is None and entry.consumer in tiers
         }
@@ -141,13 +143,15 @@ class Callers:
         )
         self._by_address.cache_clear()
 
-    def _unknown(self, text: str) -> UnknownToken:
-        shown = f" {hint}..." if (hint := hint_of(text)) else ""
-        if hash_token(text) in self._revoked:
-            return UnknownToken(f"The Mainstay token{shown} was revoked.")
-        if not is_whole(text):
-            return UnknownToken(f"The Mainstay token{shown} is mistyped: its checksum or its length is wrong.")
-        return UnknownToken(f"The Mainstay token{shown} is not known to this gateway.")
+
+def unknown_token(text: str, *, was_revoked: bool) -> UnknownToken:
+    """Why a token is not taken, in words that show no more of it than its beginning."""
+    shown = f" {hint}..." if (hint := hint_of(text)) else ""
+    if was_revoked:
+        return UnknownToken(f"The Mainstay token{shown} was revoked.")
+    if not is_whole(text):
+        return UnknownToken(f"The Mainstay token{shown} is mistyped: its checksum or its length is wrong.")
+    return UnknownToken(f"The Mainstay token{shown} is not known to this gateway.")
 
 
 def _today() -> int:

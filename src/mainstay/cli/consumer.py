@@ -18,6 +18,9 @@ consumer = typer.Typer(
     help="Name those who call the gateway, by token and by network. Running gateways follow at once.",
 )
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The consumer's name.")]
+_Agent = Annotated[
+    str, typer.Option(metavar="WORD", help="The token is for this coding agent: claude-code, cursor, codex ...")
+]
 
 
 @consumer.command()
@@ -27,6 +30,8 @@ def add(
     network: Annotated[
         list[str] | None, typer.Option(metavar="CIDR", help="Who calls from there is it, without a token too.")
     ] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Its tokens may change things on the pages.")] = False,
+    agent: _Agent = "",
     config: ConfigFile = None,
     data: DataFolder = None,
     as_json: AsJson = False,
@@ -34,9 +39,10 @@ def add(
     """Add a consumer and print its first token, which is shown only now."""
     from mainstay.access.consumers import add_consumer
 
-    entry, token = add_consumer(load_settings(config, data), name, tier, network or ())
+    settings, agent = load_settings(config, data), _parse_agent(agent)
+    entry, token = add_consumer(settings, name, tier, network or (), is_admin=admin, agent=agent)
     if as_json:
-        _print({"consumer": name, "tier": entry.tier, "networks": entry.networks, "token": token})
+        _print({**_render(entry), "token": token, "agent": agent})
     else:
         typer.echo(f"{_describe(entry)}\nIts token, which is shown only now:\n\n    {token}")
 
@@ -51,10 +57,12 @@ def list_all(config: ConfigFile = None, data: DataFolder = None, as_json: AsJson
         _print({"consumers": shown})
         return
     for entry in shown:
-        typer.echo(f"{entry['consumer']}  tier {entry['tier']}  {' '.join(entry['networks'])}".rstrip())
+        admin = "  administrator" if entry["admin"] else ""
+        typer.echo(f"{entry['consumer']}  tier {entry['tier']}{admin}  {' '.join(entry['networks'])}".rstrip())
         for token in entry["tokens"]:
+            agent = f"  agent {token['agent']}" if token["agent"] else ""
             revoked = f"  revoked {token['revoked']}" if token["revoked"] else ""
-            typer.echo(f"    {token['hint']}...  since {token['created']}{revoked}")
+            typer.echo(f"    {token['hint']}...  since {token['created']}{agent}{revoked}")
     if not shown:
         typer.echo("There are no consumers yet: mainstay consumer add NAME")
 
@@ -66,6 +74,7 @@ def token(
         str, typer.Option(metavar="HINT", help="Revoke the token that begins so (see list) instead of making one.")
     ] = "",
     revoke_all: Annotated[bool, typer.Option("--revoke-all", help="Revoke all of them instead.")] = False,
+    agent: _Agent = "",
     config: ConfigFile = None,
     data: DataFolder = None,
     as_json: AsJson = False,
@@ -77,9 +86,12 @@ def token(
     from mainstay.access.consumers import issue_token, revoke_tokens
 
     if not revoke and not revoke_all:
-        made = issue_token(load_settings(config, data), name)
-        _print({"consumer": name, "token": made}) if as_json else typer.echo(made)
+        agent = _parse_agent(agent)
+        made = issue_token(load_settings(config, data), name, agent)
+        _print({"consumer": name, "token": made, "agent": agent}) if as_json else typer.echo(made)
         return
+    if agent:
+        raise typer.BadParameter("--agent is for a token that is made")
     revoked = revoke_tokens(load_settings(config, data), name, None if revoke_all else revoke)
     words = f"revoked: {', '.join(revoked)}" if revoked else "no such token is in force"
     _print({"consumer": name, "revoked": revoked}) if as_json else typer.echo(f"{name}: {words}")
@@ -94,19 +106,22 @@ def change(
         list[str] | None, typer.Option(metavar="CIDR", help="Its networks from now on, in the place of all it had.")
     ] = None,
     no_network: Annotated[bool, typer.Option("--no-network", help="It has no networks any more.")] = False,
+    admin: Annotated[
+        bool | None, typer.Option("--admin/--no-admin", help="Whether its tokens may change things on the pages.")
+    ] = None,
     config: ConfigFile = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a consumer another tier or other networks."""
+    """Give a consumer another tier or other networks, or make it an administrator."""
     from mainstay.access.consumers import change_consumer
 
     if network and no_network:
         raise typer.BadParameter("--network and --no-network exclude one another")
     networks = [] if no_network else network or None
-    entry = change_consumer(load_settings(config, data), name, tier, networks)
+    entry = change_consumer(load_settings(config, data), name, tier, networks, admin)
     if as_json:
-        _print({"consumer": name, "tier": entry.tier, "networks": entry.networks})
+        _print(_render(entry))
     else:
         typer.echo(_describe(entry))
 
@@ -124,8 +139,20 @@ def remove(name: _Name, config: ConfigFile = None, data: DataFolder = None, as_j
 
 
 def _describe(entry: Consumer) -> str:
+    admin = ", administrator" if entry.is_admin else ""
     networks = f", networks {' '.join(entry.networks)}" if entry.networks else ""
-    return f"{entry.name}: tier {entry.tier}{networks}"
+    return f"{entry.name}: tier {entry.tier}{admin}{networks}"
+
+
+def _render(entry: Consumer) -> dict[str, object]:
+    return {"consumer": entry.name, "tier": entry.tier, "admin": entry.is_admin, "networks": entry.networks}
+
+
+def _parse_agent(text: str) -> str:
+    """The agent as it is written down, "" where none is named. Raises ConfigError."""
+    from mainstay.gateway.visitors import parse_agent
+
+    return parse_agent(text) if text else ""
 
 
 def _print(document: dict[str, object]) -> None:

@@ -16,23 +16,27 @@ from mainstay.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """Somebody who calls: a team, a build farm. `networks` are in CIDR notation."""
+    """Somebody who calls: a team, a build farm. `networks` are in CIDR notation. Tokens of one that `is_admin` may
+    change what the pages and the JSON API let change."""
 
     name: str
     tier: str
     networks: tuple[str, ...]
     created_at: float
+    is_admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`hash` is SHA-256 of the token in hex, `hint` its first characters. In force until `revoked_at` is set."""
+    """`hash` is SHA-256 of the token in hex, `hint` its first characters. In force until `revoked_at` is set. `agent`
+    is the coding agent that works with it, "" for none."""
 
     hash: str
     consumer: str
     hint: str
     created_at: float
     revoked_at: float | None = None
+    agent: str = ""
 
 
 def load_consumers(connection: Connection) -> list[Consumer]:
@@ -50,6 +54,20 @@ def load_identities(connection: Connection) -> tuple[list[Consumer], list[Token]
     return load_consumers(connection), load_tokens(connection)
 
 
+def load_holder(connection: Connection, prefix: str) -> tuple[Consumer, Token] | None:
+    """Whose the token in force is whose hash begins so, and the token; None where there is none, or more than one."""
+    query = select(token).where(token.c.hash.startswith(prefix, autoescape=True), token.c.revoked_at.is_(None))
+    found = [Token(*row) for row in connection.execute(query.limit(2))]
+    holder = _find(connection, found[0].consumer) if len(found) == 1 else None
+    return (holder, found[0]) if holder is not None else None
+
+
+def load_token(connection: Connection, hash_hex: str) -> Token | None:
+    """The token with this hash, in force or revoked."""
+    row = connection.execute(select(token).where(token.c.hash == hash_hex)).one_or_none()
+    return Token(*row) if row is not None else None
+
+
 def add_consumer(connection: Connection, entry: Consumer, first: Token) -> None:
     """Add a consumer with its first token.
 
@@ -65,8 +83,15 @@ def add_consumer(connection: Connection, entry: Consumer, first: Token) -> None:
     save_rows(connection, token, [asdict(first)])
 
 
-def change_consumer(connection: Connection, name: str, tier: str | None, networks: tuple[str, ...] | None) -> Consumer:
-    """Give a consumer another tier and other networks, None leaving them as they are; the consumer as it is then.
+def change_consumer(
+    connection: Connection,
+    name: str,
+    tier: str | None,
+    networks: tuple[str, ...] | None,
+    is_admin: bool | None = None,
+) -> Consumer:
+    """Give a consumer another tier, other networks, another mark, None leaving them as they are; the consumer as it is
+    then.
 
     Raises:
         ConfigError: there is none of that name, or another has one of the networks.
@@ -76,6 +101,7 @@ def change_consumer(connection: Connection, name: str, tier: str | None, network
         entry,
         tier=entry.tier if tier is None else tier,
         networks=entry.networks if networks is None else networks,
+        is_admin=entry.is_admin if is_admin is None else is_admin,
     )
     _save(connection, entry)
     return entry
@@ -124,7 +150,8 @@ def _save(connection: Connection, entry: Consumer) -> None:
             f"The network {taken[1]} belongs to the consumer {taken[0].name}.",
             hint="Give each consumer networks of its own; where one lies in another, the smaller one counts.",
         )
-    save_rows(connection, consumer, [asdict(entry) | {"networks": " ".join(entry.networks)}])
+    row = asdict(entry) | {"networks": " ".join(entry.networks), "is_admin": int(entry.is_admin)}
+    save_rows(connection, consumer, [row])
 
 
 def _same(one: Consumer, other: Consumer) -> Iterable[str]:
@@ -148,4 +175,4 @@ def _find(connection: Connection, name: str) -> Consumer | None:
 
 
 def _consumer(row: Any) -> Consumer:
-    return Consumer(row.name, row.tier, tuple(row.networks.split()), row.created_at)
+    return Consumer(row.name, row.tier, tuple(row.networks.split()), row.created_at, bool(row.is_admin))

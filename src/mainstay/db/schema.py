@@ -107,6 +107,7 @@ consumer = Table(
     Column("tier", Text, nullable=False),
     Column("networks", Text, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("is_admin", Integer, nullable=False, server_default="0"),
 )
 
 token = Table(
@@ -117,7 +118,15 @@ token = Table(
     Column("hint", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("agent", Text, nullable=False, server_default=""),
     Index("token_consumer", "consumer"),
+)
+
+ended_session = Table(
+    "ended_session",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("expires_at", Double, nullable=False),
 )
 
 ledger_file = Table(

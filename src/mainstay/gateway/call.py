@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote
 
 from mainstay.access.tokens import TOKEN_LENGTH, TOKEN_PATH, TOKEN_PREFIX
+from mainstay.errors import BodyTooLarge
 
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
@@ -46,6 +47,20 @@ class Call:
     def prefix(self) -> str:
         """What stands before every path of the gateway in this client's addresses, a stand-in in the token's place."""
         return f"{TOKEN_PATH}{STAND_IN}" if self.token else ""
+
+    async def whole_body(self, max_bytes: int) -> bytes:
+        """The body as it comes, compressed or not.
+
+        Raises:
+            BodyTooLarge: it is over the cap.
+        """
+        body = bytearray()
+        if self.body is not None:
+            async for chunk in self.body:
+                body += chunk
+                if len(body) > max_bytes:
+                    raise BodyTooLarge(f"the body is larger than {max_bytes} bytes (server.max_body).")
+        return bytes(body)
 
     @property
     def verbatim(self) -> bool:

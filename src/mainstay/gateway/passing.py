@@ -136,16 +136,12 @@ class Passing:
         Raises:
             BodyTooLarge: over server.max_body. RequestError: wrong compression.
         """
-        body = bytearray()
-        async for chunk in call.body or _nothing():
-            body += chunk
-            if len(body) > self._max_body_bytes:
-                raise BodyTooLarge(f"the body is larger than {self._max_body_bytes} bytes (server.max_body).")
+        body = await call.whole_body(self._max_body_bytes)
         if call.headers.get("content-encoding", "").lower() not in ("gzip", "x-gzip"):
-            return bytes(body)
+            return body
         stream = zlib.decompressobj(31)
         try:
-            plain = stream.decompress(bytes(body), self._max_body_bytes)
+            plain = stream.decompress(body, self._max_body_bytes)
         except (zlib.error, gzip.BadGzipFile) as error:
             raise RequestError(f"the body is not valid gzip: {error}.") from error
         if stream.unconsumed_tail:
@@ -169,9 +165,3 @@ class Passing:
             if host in {host_and_port(base) for base in self._registry.learned(upstream)}:
                 return upstream
         raise UpstreamUnavailable("that host is no registry that is answered for.")
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    empty: tuple[bytes, ...] = ()
-    for chunk in empty:
-        yield chunk

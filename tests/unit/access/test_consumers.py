@@ -190,7 +190,7 @@ def test_the_list_shows_hints_and_dates_and_no_token(config: Config, monkeypatch
     clock.advance(1000)
     _, first = add_consumer(config, "one", "gold", ["10.0.0.0/8"])
     clock.advance(1000)
-    second = issue_token(config, "one")
+    second = issue_token(config, "one", "codex")
     clock.advance(1000)
     revoke_tokens(config, "one", first[:8])
     (listed,) = list_consumers(config)
@@ -199,14 +199,29 @@ def test_the_list_shows_hints_and_dates_and_no_token(config: Config, monkeypatch
     assert shown == {
         "consumer": "one",
         "tier": "gold",
+        "admin": False,
         "networks": ["10.0.0.0/8"],
         "created": "1970-01-01T00:50:00Z",
         "tokens": [
-            {"hint": first[:8], "created": "1970-01-01T00:50:00Z", "revoked": "1970-01-01T01:23:20Z"},
-            {"hint": second[:8], "created": "1970-01-01T01:06:40Z", "revoked": None},
+            {"hint": first[:8], "created": "1970-01-01T00:50:00Z", "revoked": "1970-01-01T01:23:20Z", "agent": ""},
+            {"hint": second[:8], "created": "1970-01-01T01:06:40Z", "revoked": None, "agent": "codex"},
         ],
     }
     assert not any(token[8:] in str(shown) for token in (old, first, second))
+
+
+async def test_an_administrator_and_an_agents_token_are_marked(config: Config) -> None:
+    """The mark is the consumer's, the agent is each token's own; a worker knows the agent."""
+    entry, first = add_consumer(config, "one", "free", [], is_admin=True, agent="codex")
+    second = issue_token(config, "one", "claude-code")
+    assert entry.is_admin and list_consumers(config)[0].consumer.is_admin
+    assert render_consumers(list_consumers(config))[0]["admin"] is True
+    known = await callers(config)
+    third = issue_token(config, "one")
+    assert [known.by_token(token).agent for token in (first, second)] == ["codex", "claude-code"]
+    assert (await callers(config)).by_token(third).agent == ""
+    assert change_consumer(config, "one", "gold", None).is_admin
+    assert not change_consumer(config, "one", None, None, False).is_admin
 
 
 def test_a_change_of_nothing_is_refused(config: Config) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
@@ -37,11 +37,11 @@ class World:
         """A worker's."""
         return Callers(self.database, self.shared, self.folder / "usage")
 
-    def add(self, name: str, *networks: str, tier: str = "free", token: str = "") -> None:
+    def add(self, name: str, *networks: str, tier: str = "free", token: str = "", agent: str = "") -> None:
         """A consumer, as the command adds it."""
         text = token or make_token()
-        entry = Consumer(name, tier, networks, 1.0)
-        self.database.run_sync(add_consumer, entry, Token(hash_token(text).hex(), name, hint_of(text), 1.0))
+        entry, kept = Consumer(name, tier, networks, 1.0), Token(hash_token(text).hex(), name, hint_of(text), 1.0)
+        self.database.run_sync(add_consumer, entry, replace(kept, agent=agent))
         self.shared.bump()
 
 
@@ -62,6 +62,15 @@ async def test_a_token_tells_the_consumer(world: World) -> None:
     callers = world.callers()
     await callers.refresh()
     assert callers.by_token(TOKEN) == Caller("build-farm", "gold", "token")
+
+
+async def test_a_token_tells_the_agent_that_works_with_it(world: World) -> None:
+    """The network of the same consumer does not."""
+    world.add("one", "10.0.0.0/8", token=TOKEN, agent="codex")
+    callers = world.callers()
+    await callers.refresh()
+    assert callers.by_token(TOKEN) == Caller("one", "free", "token", "codex")
+    assert callers.by_address("10.0.0.1") == Caller("one", "free", "network")
 
 
 async def test_a_token_that_is_not_in_force_is_refused_in_words_that_say_why(world: World) -> None:

@@ -51,9 +51,10 @@ def test_a_consumers_life_in_json(run: Run) -> None:
     added = answer(run("add", "ci", "--network", "10.1.0.0/16", "--network", "2001:db8::/32", "--json"))
     first = added.pop("token")
     assert is_whole(first)
-    assert added == {"consumer": "ci", "tier": "free", "networks": ["10.1.0.0/16", "2001:db8::/32"]}
+    networks = ["10.1.0.0/16", "2001:db8::/32"]
+    assert added == {"consumer": "ci", "tier": "free", "admin": False, "networks": networks, "agent": ""}
     changed = answer(run("change", "ci", "--network", "10.2.0.0/16", "--json"))
-    assert changed == {"consumer": "ci", "tier": "free", "networks": ["10.2.0.0/16"]}
+    assert changed == {"consumer": "ci", "tier": "free", "admin": False, "networks": ["10.2.0.0/16"]}
     second = answer(run("token", "ci", "--json"))["token"]
     assert is_whole(second) and second != first
     assert answer(run("token", "ci", "--revoke", first[:8], "--json")) == {"consumer": "ci", "revoked": [first[:8]]}
@@ -92,6 +93,20 @@ def test_a_consumers_life_in_words(run: Run) -> None:
     assert removed.stdout == f"ci: removed, revoked: {other[:8]}\n" and removed.stderr == ""
 
 
+def test_administrators_and_agents_are_marked(run: Run) -> None:
+    """In JSON and in words; an agent by the name that is used here for it."""
+    added = answer(run("add", "ci", "--admin", "--agent", "Claude", "--json"))
+    assert (added["admin"], added["agent"]) == (True, "claude-code")
+    assert answer(run("token", "ci", "--agent", "my-agent", "--json"))["agent"] == "my-agent"
+    shown = run("list").stdout
+    assert shown.startswith("ci  tier free  administrator\n")
+    assert re.findall(r"agent (\S+)$", shown, re.MULTILINE) == ["claude-code", "my-agent"]
+    (entry,) = answer(run("list", "--json"))["consumers"]
+    assert entry["admin"] and [token["agent"] for token in entry["tokens"]] == ["claude-code", "my-agent"]
+    assert run("change", "ci", "--no-admin").stdout == "ci: tier free\n"
+    assert run("change", "ci", "--admin").stdout == "ci: tier free, administrator\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -103,6 +118,9 @@ def test_a_consumers_life_in_words(run: Run) -> None:
         (("add", "other", "--tier", "gold"), "There are: free."),
         (("change", "ci"), "Nothing is to be changed"),
         (("change", "ci", "--network", "10.1.0.0/16", "--no-network"), "exclude one another"),
+        (("add", "other", "--agent", "two words"), "is not an agent's name"),
+        (("token", "ci", "--agent", "no"), "is not an agent's name"),
+        (("token", "ci", "--agent", "codex", "--revoke-all"), "for a token that is made"),
         (("token", "cii"), "Did you mean ci?"),
         (("remove", "nobody"), "There is no consumer 'nobody'"),
         (("add",), "Missing argument"),

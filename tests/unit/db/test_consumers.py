@@ -12,7 +12,9 @@ from mainstay.db.consumers import (
     add_token,
     change_consumer,
     load_consumers,
+    load_holder,
     load_identities,
+    load_token,
     load_tokens,
     remove_consumer,
     revoke_tokens,
@@ -72,6 +74,38 @@ def test_a_change_leaves_the_rest(filled: Database) -> None:
     changed = replace(ONE, tier="gold", networks=())
     assert filled.run_sync(change_consumer, "one", None, ()) == changed
     assert filled.read_sync(load_consumers) == [changed, TWO]
+
+
+def test_marks_are_kept(filled: Database) -> None:
+    """Of an administrator, and of a token that a coding agent works with; a change of something else leaves them."""
+    chief = Consumer("chief", "free", (), 7.0, is_admin=True)
+    filled.run_sync(add_consumer, chief, Token("dd", "chief", "mst_DDDD", 7.0, agent="codex"))
+    assert filled.run_sync(change_consumer, "chief", "gold", None) == replace(chief, tier="gold")
+    assert filled.read_sync(load_consumers)[0] == replace(chief, tier="gold")
+    assert filled.read_sync(load_tokens)[-1].agent == "codex"
+    assert filled.run_sync(change_consumer, "chief", None, None, False) == replace(chief, tier="gold", is_admin=False)
+    assert filled.run_sync(change_consumer, "one", None, None, True) == replace(ONE, is_admin=True)
+
+
+def test_a_token_in_force_is_found_by_how_its_hash_begins(filled: Database) -> None:
+    """Its consumer as it is now; not one that was revoked, one of several, or one that is meant by a pattern."""
+    filled.run_sync(add_token, replace(SECOND, hash="ab"))
+    assert filled.read_sync(load_holder, "aa") == (ONE, FIRST)
+    assert filled.read_sync(load_holder, "c") == (TWO, OTHERS)
+    for prefix in ("a", "", "dd", "a_", "%"):
+        assert filled.read_sync(load_holder, prefix) is None
+    filled.run_sync(change_consumer, "one", "gold", None, True)
+    assert filled.read_sync(load_holder, "aa") == (replace(ONE, tier="gold", is_admin=True), FIRST)
+    filled.run_sync(revoke_tokens, "one", None, 8.0)
+    filled.run_sync(remove_consumer, "two", 8.0)
+    assert filled.read_sync(load_holder, "aa") is None is filled.read_sync(load_holder, "cc")
+
+
+def test_a_token_is_found_by_its_hash_though_it_was_revoked(filled: Database) -> None:
+    """So that who shows it can be told why it is not taken."""
+    filled.run_sync(revoke_tokens, "one", None, 8.0)
+    assert filled.read_sync(load_token, "aa") == replace(FIRST, revoked_at=8.0)
+    assert filled.read_sync(load_token, "a") is None
 
 
 def test_tokens_are_revoked_by_hint_or_all(filled: Database) -> None:

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 
 from mainstay.db import schema_version
 from mainstay.db.blobs import load_total, save_blob
+from mainstay.db.consumers import Consumer, Token, load_identities
 from mainstay.db.engine import Database
 from mainstay.db.schema import metadata
 from mainstay.errors import DataFolderError
@@ -131,6 +132,25 @@ def test_a_folder_of_an_older_version_is_migrated_with_what_it_holds(
         assert tuple(row) == (7, "added")
         database.close()
     assert schema_version.load_revision(tmp_path / "data" / "mainstay.db") == FOLLOWING
+
+
+def test_consumers_of_before_the_marks_have_none(tmp_path: Path) -> None:
+    """Nobody becomes an administrator, and no token an agent's, by an update."""
+    path, marks = tmp_path / "mainstay.db", next((schema_version.MIGRATIONS / "versions").glob("0004_*"))
+    Database.open(tmp_path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE consumer DROP COLUMN is_admin")
+        connection.execute("ALTER TABLE token DROP COLUMN agent")
+        connection.execute("DROP TABLE ended_session")
+        connection.execute("INSERT INTO consumer VALUES ('one', 'free', '10.0.0.0/8', 1.0)")
+        connection.execute("INSERT INTO token VALUES ('aa', 'one', 'mst_AAAA', 1.0, NULL)")
+    set_revision(path, f"{int(marks.name[:4]) - 1:04}")
+    database = Database.open(tmp_path)
+    assert database.read_sync(load_identities) == (
+        [Consumer("one", "free", ("10.0.0.0/8",), 1.0, is_admin=False)],
+        [Token("aa", "one", "mst_AAAA", 1.0, None, "")],
+    )
+    database.close()
 
 
 def test_a_migration_that_fails_leaves_the_older_folder_as_it_was(tmp_path: Path, newer: Callable[..., None]) -> None:
