@@ -31,8 +31,9 @@ run: $(VENV)/.run ## download flask with its dependencies through a gateway of i
 	$(BIN)/mainstay run -- $(PIP) download --no-cache-dir --progress-bar off --dest "$$dest" flask && \
 	echo && echo "downloaded:" && ls -1sh "$$dest"
 
+# Three processes on two cores: much of what is tested waits for a timeout, or for a registry.
 test: check-namespaces $(VENV)/.dev lint types imports tools ## everything: style, types, import order, the whole test suite with real clients
-	$(PYTEST) --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(PYTEST) --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## style and spelling
 	$(BIN)/ruff check .

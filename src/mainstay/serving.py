@@ -227,7 +227,7 @@ def render_table(config: Config, registry: Registry) -> str:
         if not upstreams:
             lines.append(f"    no upstream: set [ecosystems.{ecosystem.id}] upstream in mainstay.toml")
         lines += [f"    $ {usage.format(url=f'{url}/{ecosystem.mount}')}" for usage in ecosystem.usage]
-    lines.append(f"  health {url}/readyz   metrics {url}/metrics   stop with Ctrl-C")
+    lines.append(f"  pages {url}/   health {url}/readyz   metrics {url}/metrics   stop with Ctrl-C")
     if not _is_loopback(config.server.host):
         lines.append("  open to other machines: whoever reaches this port can download through it")
         if any(upstream.authorization for upstream in registry):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,13 @@ from mainstay.usage import engines
 from mainstay.usage.answers import ask_files
 from mainstay.usage.engines import open_engine
 from mainstay.usage.event import Event
+from mainstay.usage.publisher import publisher_view
 from mainstay.usage.question import Question, parse_by
+from mainstay.usage.waste import find_waste
 from unit.usage.oracle import FIRST_DAY, LAST_DAY, START_US, some_events, summarise, write_events
+from unit.usage.test_engines import seal_into
+from unit.usage.test_publisher import add_up, some_downloads
+from unit.usage.waste_week import SINCE, UNTIL, make_week
 
 ZONES = ("America/New_York", "Asia/Kolkata")
 EVENTS = 1200
@@ -100,3 +106,24 @@ def test_a_master_that_does_not_answer_is_said_at_once(monkeypatch, tmp_path):
     monkeypatch.setattr(engines, "_REACH_S", 0.5)
     with pytest.raises(EngineFailed, match="nothing answers there"):
         ask_files([tmp_path / "none"], Question((), FIRST_DAY, LAST_DAY), f"spark://127.0.0.1:{free_port()}", tmp_path)
+
+
+def test_spark_finds_the_waste_that_duckdb_finds(local, tmp_path):
+    """Every figure of every finding, planted in a ledger and in imported logs, with ties."""
+    data = make_week(2).save(tmp_path / "data")
+    on_spark, on_duckdb = (find_waste(data, SINCE, UNTIL, engine, sizes=()) for engine in ("spark", "duckdb"))
+    assert on_spark.engine == "spark"
+    assert dataclasses.replace(on_spark, engine="duckdb") == on_duckdb
+    assert on_duckdb.findings and on_duckdb.registries
+
+
+def test_a_publisher_sees_the_same_on_spark(local, tmp_path):
+    """Every figure of every row, and what is withheld."""
+    found = some_downloads(6, 1500)
+    seal_into(tmp_path, found)
+    views = [
+        publisher_view(tmp_path, FIRST_DAY, LAST_DAY, engine, by=["version", "day"], smallest_group=3)
+        for engine in ("local[2]", "duckdb")
+    ]
+    assert views[0].rows == views[1].rows == add_up(found, ("version", "day"), 3)
+    assert len(views[0].rows) > 10
