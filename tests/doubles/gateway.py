@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from doubles.registry import sha256
 from doubles.upstream import wait_until
 from mainstay.ecosystems import ecosystems
 
+PORTS = range(10_000, 30_000)
 NOWHERE = "http://registry.invalid/"
 Setting = str | int | float | bool | list[Any]
 Tree = Mapping[str, "Setting | Tree"]
@@ -211,10 +213,12 @@ def registries(**named: str | list[Any]) -> Tree:
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody listens on just now, and below those that the system itself gives out: one of these may be a
+    connection's, of another test, before it is listened on."""
+    while True:
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", secrets.choice(PORTS)))
+            return int(sock.getsockname()[1])
 
 
 def clean_environ() -> dict[str, str]:

@@ -2,27 +2,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from mainstay.telemetry.log import configure_logging, get_logger, hide_in_text
 
 SECRET = "hunter2hunter2"
-
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    """Leave logging as it was for other tests."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("mainstay").setLevel(logging.NOTSET)
-    structlog.reset_defaults()
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
