@@ -22,7 +22,6 @@ from mainstay.db.ledger import LedgerLoss, save_sealed
 from mainstay.usage.event import Event
 from mainstay.usage.ledger import Ledger
 
-NOW = datetime.now(UTC)
 DIGEST = f"sha256:{1:064x}"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 EVENTS = [
@@ -43,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     data = tmp_path / "data"
     Database.open(data).close()
     ledger = Ledger(data)
-    yesterday_us = int((NOW - timedelta(days=1)).timestamp()) * 1_000_000
+    yesterday_us = int((datetime.now(UTC) - timedelta(days=1)).timestamp()) * 1_000_000
     for at, event in enumerate(EVENTS):
         ledger.record(replace(event, time_us=yesterday_us + at))
     asyncio.run(ledger.close())
@@ -96,7 +95,7 @@ def test_a_summary_in_json_has_exact_figures(run: Run) -> None:
     assert (rows["anna"]["requests"], rows["anna"]["refused"], rows["anna"]["hit_rate"]) == (2, 1, 0.5)
     assert (rows["mainstay"]["requests"], rows["mainstay"]["upstream_bytes"]) == (0, 2_000_000)
     assert [found["total"][name] for name in ("requests", "bytes", "upstream_requests")] == [5, 4_500_010, 4]
-    assert (found["until"], found["engine"], found["losses"]) == (NOW.date().isoformat(), "duckdb", [])
+    assert (found["until"], found["engine"], found["losses"]) == (datetime.now(UTC).date().isoformat(), "duckdb", [])
 
 
 def test_a_summary_for_a_person_is_a_table_with_a_total(run: Run) -> None:
@@ -123,9 +122,10 @@ def test_without_groups_it_is_one_row(run: Run) -> None:
 
 def test_the_period_is_what_was_asked_for(run: Run) -> None:
     """Nothing happened today."""
-    today = NOW.date().isoformat()
+    now = datetime.now(UTC)
+    today = now.date().isoformat()
     assert answer(run("summary", "--by", "day", "--since", "1 day", "--until", today, "--json"))["rows"] == []
-    yesterday = (NOW.date() - timedelta(days=1)).isoformat()
+    yesterday = (now.date() - timedelta(days=1)).isoformat()
     found = answer(run("summary", "--by", "day", "--since", yesterday, "--until", yesterday, "--json"))
     assert [(row["day"], row["requests"]) for row in found["rows"]] == [(yesterday, 5)]
     assert (found["since"], found["until"]) == (yesterday, yesterday)

@@ -34,7 +34,6 @@ from mainstay.web.api_documents import MOST_ROWS
 from mainstay.web.openapi import API_ROOT
 from unit.web.visiting import Page, Place, Visitor, make_place
 
-NOW = datetime.now(UTC)
 FILE = {
     "ecosystem": "pypi",
     "kind": "artifact",
@@ -167,7 +166,7 @@ async def test_every_operation_answers_as_it_is_described(filled: Place) -> None
         assert (await send("GET", f"/{path}")).status == 200
     await send("GET", "/usage/summary", query="?by=project,ci,status,day")
     assert (await send("GET", "/usage/summary", query="?by=nothing")).status == 400
-    await send("GET", "/usage/statement", query=f"?month={NOW:%Y-%m}&currency=EUR")
+    await send("GET", "/usage/statement", query=f"?month={datetime.now(UTC):%Y-%m}&currency=EUR")
     await send("GET", "/usage/publisher", query="?by=version,day")
     one = {"name": "one", "tier": "gold", "networks": ["10.0.0.0/8"], "agent": "codex"}
     await send("POST", "/consumers", one)
@@ -224,7 +223,7 @@ async def test_a_summary_is_the_commands(filled: Place) -> None:
 async def test_the_counters_of_the_day(filled: Place) -> None:
     """What the first page refreshes."""
     found = (await filled.visitor().get("/api/v1/today")).json
-    assert found["day"] == NOW.date().isoformat()
+    assert found["day"] == datetime.now(UTC).date().isoformat()
     assert found["total"] == {
         "requests": 5,
         "bytes": 6_000_000,

@@ -20,7 +20,8 @@ from mainstay.web.figures import SUMS, Reading, Shelf, read, timeline
 from mainstay.web.period import HOUR_US
 from pages.traffic import now, some_traffic, write_ledger
 
-UNTIL = now().date()
+NOW = now()
+UNTIL = NOW.date()
 SINCE = UNTIL - timedelta(days=3)
 PATIENCE_S = 20
 
@@ -29,7 +30,7 @@ PATIENCE_S = 20
 def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder whose ledger is not sealed yet, or is and has rollups of all days but today."""
     folder = tmp_path_factory.mktemp("ledger")
-    write_ledger(folder, some_traffic(now(), days=4, count=800))
+    write_ledger(folder, some_traffic(NOW, days=4, count=800))
     if request.param == "rolled":
         database = Database.open(folder)
         seal(folder, database)
