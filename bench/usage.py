@@ -98,6 +98,7 @@ def run_usage(events: int, rounds: int, *, with_spark: bool = True) -> Row:
         measures["plain_s"]()
         for name, measure in measures.items():
             row[name] = round(median(_seconds(measure) for _ in range(rounds)), 2)
+        print(f"usage {row}", flush=True)
         row["spark"] = compare_engines(files, rollups, scratch) if with_spark else {}
     print(f"usage {row}", flush=True)
     return row
@@ -115,6 +116,7 @@ def compare_engines(files: list[Path], rollups: list[Path], scratch: Path) -> Ro
         found[f"by_{name}_s"] = round(time.perf_counter() - started, 1)
         found[f"by_{name}_rows"] = len(answered[0])
         found[f"by_{name}_equal"] = answered == expected
+        print(f"spark {found}", flush=True)
     return found
 
 
